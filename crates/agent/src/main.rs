@@ -1,0 +1,2 @@
+//! driftless-agent
+fn main() {}

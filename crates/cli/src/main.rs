@@ -1,0 +1,2 @@
+//! driftless
+fn main() {}
