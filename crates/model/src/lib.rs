@@ -1,1 +1,34 @@
-//! driftless-model
+//! The words of Driftless as types, and every decision as a pure function of them.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number: what a decision needs is passed in. Server,
+//! agent and CLI call the same functions, so a diff shown before a push is what a cluster will do.
+//!
+//! # Layout
+//! Documents, each named by the [`hash`] of its [`canonical`] bytes:
+//! [`manifest`] (one Kubernetes object as desired) → [`bundle`] (one version of one component) →
+//! [`snapshot`] (a channel's whole desired state).
+//!
+//! The one mutable thing: [`journal`] entries carry [`event`]s, whose fold is the [`fleet`] state; a channel's
+//! [`directive`] is read off that state.
+//!
+//! What a cluster makes of it: [`view`] (directive, snapshot, cluster → manifests) and [`diff`].
+//!
+//! Ways in: [`yaml`] reads text as kubectl does, [`intake`] turns files into manifests or into problems that
+//! name file and line. [`name`] holds the newtypes.
+
+pub mod bundle;
+pub mod canonical;
+pub mod diff;
+pub mod directive;
+pub mod event;
+pub mod fleet;
+pub mod hash;
+pub mod intake;
+pub mod journal;
+pub mod kinds;
+pub mod manifest;
+pub mod name;
+pub mod snapshot;
+pub mod status;
+pub mod view;
+pub mod yaml;

@@ -1,1 +1,23 @@
-//! driftless-proto
+//! The generated gRPC types of `proto/driftless/v1`, and their conversions to and from the model.
+//!
+//! Used by server, client and agent. Conversions from the wire check everything: a hash that is no hash, a name
+//! that breaks its rule or a missing part is an [`Error`] that names the field.
+
+/// The generated types. Their documentation is in the `.proto` file.
+#[expect(
+    missing_docs,
+    reason = "generated code; the comments of the .proto file become the docs where there are some"
+)]
+pub mod v1 {
+    tonic::include_proto!("driftless.v1");
+}
+
+mod convert;
+
+pub use convert::{Error, from_time, hash, hashes, opt_hash, time, to_hash};
+
+/// The compiled descriptors of `proto/`, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The most bytes one gRPC message may have, either way: a whole bundle, compressed, fits.
+pub const MAX_MESSAGE_BYTES: usize = 40 * 1024 * 1024;

@@ -1,0 +1,239 @@
+//! One version of one component: a header and the component's manifests, immutable once encoded.
+//!
+//! Byte form: JSON Lines. The first line is the [`Header`], then one manifest a line in the order of their ids,
+//! each in canonical form, each line ended by `\n`; so `zstdcat | jq` reads it and one changed field stays one
+//! small delta. Equal content gives equal bytes, hence an equal name.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    canonical,
+    hash::ObjectHash,
+    manifest::{Manifest, ManifestId, Problem},
+    name::ComponentName,
+};
+
+/// The bundle format written by this version. A reader refuses a higher one: it could not honour what it does not know.
+pub const FORMAT: u32 = 1;
+
+/// The largest bundle in uncompressed bytes. Real-world components with all their CRDs stay below 8 MB.
+pub const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// The first line of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// The component this is a version of.
+    pub component: ComponentName,
+}
+
+/// An immutable set of manifests: one version of one component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// The component this is a version of.
+    pub component: ComponentName,
+    manifests: BTreeMap<ManifestId, Manifest>,
+}
+
+/// Why bytes or manifests do not make a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Two manifests with one id.
+    #[error("{0} is there twice: an object may appear once in a component")]
+    Duplicate(ManifestId),
+    /// The header line is missing or not understood.
+    #[error("bundle header: {0}")]
+    Header(String),
+    /// Written by a newer Driftless.
+    #[error("bundle format {0} is newer than this program knows ({FORMAT}): upgrade it")]
+    NewerFormat(u32),
+    /// One of the manifests breaks a rule.
+    #[error("bundle line {line}: {problem}")]
+    Manifest {
+        /// 1-based line.
+        line: usize,
+        /// The broken rule.
+        problem: Problem,
+    },
+    /// Manifests out of id order, or a missing final newline.
+    #[error("bundle line {0}: lines must be complete and in the order of their ids")]
+    Order(usize),
+    /// Larger than [`MAX_BYTES`].
+    #[error("the bundle has {0} bytes, more than the {MAX_BYTES} that one component may have: split it")]
+    TooLarge(usize),
+}
+
+impl Bundle {
+    /// Collects manifests, in any order.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`] when two share an id.
+    pub fn new(component: ComponentName, manifests: impl IntoIterator<Item = Manifest>) -> Result<Self, Error> {
+        let mut by_id = BTreeMap::new();
+        for manifest in manifests {
+            if let Some(previous) = by_id.insert(manifest.id().clone(), manifest) {
+                return Err(Error::Duplicate(previous.id().clone()));
+            }
+        }
+        Ok(Self {
+            component,
+            manifests: by_id,
+        })
+    }
+
+    /// The manifests in the order of their ids.
+    pub fn manifests(&self) -> impl ExactSizeIterator<Item = &Manifest> {
+        self.manifests.values()
+    }
+
+    /// The manifest with this id.
+    pub fn get(&self, id: &ManifestId) -> Option<&Manifest> {
+        self.manifests.get(id)
+    }
+
+    /// The canonical bytes, whose sha256 names the bundle.
+    pub fn encode(&self) -> Vec<u8> {
+        let header = Header {
+            format: FORMAT,
+            component: self.component.clone(),
+        };
+        let mut bytes = canonical::document(&header);
+        bytes.push(b'\n');
+        for manifest in self.manifests.values() {
+            bytes.extend_from_slice(manifest.canonical());
+            bytes.push(b'\n');
+        }
+        bytes
+    }
+
+    /// Reads back what [`Bundle::encode`] wrote, trusting nothing: every rule of a push is checked again.
+    ///
+    /// # Errors
+    /// Says which line breaks which rule.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() > MAX_BYTES {
+            return Err(Error::TooLarge(bytes.len()));
+        }
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
+        let (_, first) = lines.next().ok_or_else(|| Error::Header("it is missing".to_owned()))?;
+        let header = decode_header(first)?;
+        let mut manifests = BTreeMap::new();
+        for (index, line) in lines {
+            let number = index + 1;
+            let line = line.strip_suffix(b"\n").ok_or(Error::Order(number))?;
+            let manifest =
+                Manifest::from_canonical(line).map_err(|problem| Error::Manifest { line: number, problem })?;
+            match manifests.last_key_value() {
+                Some((last, _)) if last == manifest.id() => return Err(Error::Duplicate(manifest.id().clone())),
+                Some((last, _)) if last > manifest.id() => return Err(Error::Order(number)),
+                _ => manifests.insert(manifest.id().clone(), manifest),
+            };
+        }
+        Ok(Self {
+            component: header.component,
+            manifests,
+        })
+    }
+
+    /// The hash that names this bundle.
+    pub fn hash(&self) -> ObjectHash {
+        ObjectHash::of(&self.encode())
+    }
+}
+
+fn decode_header(line: &[u8]) -> Result<Header, Error> {
+    let line = line.strip_suffix(b"\n").ok_or(Error::Order(1))?;
+    let value = canonical::from_slice_strict(line).map_err(|error| Error::Header(error.to_string()))?;
+    // The format comes first: a newer header may hold fields that this version would refuse as unknown.
+    match value.get("format").and_then(serde_json::Value::as_u64) {
+        Some(format) if format > u64::from(FORMAT) => {
+            return Err(Error::NewerFormat(u32::try_from(format).unwrap_or(u32::MAX)));
+        }
+        _ => {}
+    }
+    let header: Header = serde_json::from_value(value).map_err(|error| Error::Header(error.to_string()))?;
+    if canonical::document(&header) != line {
+        return Err(Error::Header("it is not in canonical form".to_owned()));
+    }
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config_map(name: &str) -> Manifest {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        Manifest::new(object, "default").unwrap()
+    }
+
+    fn bundle(names: &[&str]) -> Bundle {
+        Bundle::new("shop".parse().unwrap(), names.iter().map(|name| config_map(name))).unwrap()
+    }
+
+    #[test]
+    fn bytes_are_pinned() {
+        let text = String::from_utf8(bundle(&["b", "a"]).encode()).unwrap();
+        let expected = concat!(
+            r#"{"component":"shop","format":1}"#,
+            "\n",
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"default"}}"#,
+            "\n",
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b","namespace":"default"}}"#,
+            "\n",
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn order_of_manifests_does_not_change_the_name() {
+        assert_eq!(bundle(&["a", "b", "c"]).hash(), bundle(&["c", "a", "b"]).hash());
+        assert_ne!(bundle(&["a"]).hash(), bundle(&["b"]).hash());
+    }
+
+    #[test]
+    fn what_was_encoded_reads_back() {
+        for names in [&[][..], &["a"], &["a", "b"]] {
+            assert_eq!(Bundle::decode(&bundle(names).encode()).unwrap(), bundle(names));
+        }
+    }
+
+    #[test]
+    fn duplicates_are_refused() {
+        let twice = Bundle::new("shop".parse().unwrap(), [config_map("a"), config_map("a")]);
+        assert_eq!(
+            twice.unwrap_err().to_string(),
+            "ConfigMap default/a is there twice: an object may appear once in a component"
+        );
+    }
+
+    #[test]
+    fn altered_bytes_are_refused() {
+        let good = String::from_utf8(bundle(&["a", "b"]).encode()).unwrap();
+        let lines: Vec<&str> = good.lines().collect();
+        let decode = |text: String| {
+            Bundle::decode(text.as_bytes())
+                .map(|_| ())
+                .expect_err("must be refused")
+                .to_string()
+        };
+        assert!(decode(String::new()).contains("header"));
+        assert!(decode(good.trim_end().to_owned()).contains("complete"));
+        assert!(decode(format!("{}\n{}\n{}\n", lines[0], lines[2], lines[1])).contains("order"));
+        assert!(decode(format!("{}\n{}\n{}\n", lines[0], lines[1], lines[1])).contains("twice"));
+        assert!(
+            decode(format!(
+                "{{\"component\":\"shop\",\"format\":2,\"x\":1}}\n{}\n",
+                lines[1]
+            ))
+            .contains("upgrade")
+        );
+        assert!(decode(good.replace(r#""kind":"#, r#" "kind":"#)).contains("canonical"));
+    }
+}

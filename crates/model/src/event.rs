@@ -1,0 +1,81 @@
+//! What can happen to a fleet: the events that the journal carries.
+//!
+//! An event states what was decided, never what was asked for: [`fleet`](crate::fleet) turns an
+//! [`Intent`](crate::fleet::Intent) into one after checking it. Stored for ever: variants and fields are only added.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    hash::ObjectHash,
+    name::{ChannelName, ClusterName, ComponentName, Labels},
+    snapshot::Provenance,
+};
+
+/// One decided change of the fleet state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// A channel came into being, with no snapshot yet.
+    ChannelCreated {
+        /// The new channel.
+        channel: ChannelName,
+        /// Who asked for it.
+        author: String,
+    },
+    /// A push: components of a channel were set to bundles, or removed.
+    Published {
+        /// The channel.
+        channel: ChannelName,
+        /// The components that changed; `None` removes one.
+        components: BTreeMap<ComponentName, Option<ObjectHash>>,
+        /// The channel's snapshot from now on. The fold makes the same one, and refuses the entry if it differs.
+        snapshot: ObjectHash,
+        /// Who pushed and from what.
+        provenance: Provenance,
+    },
+    /// A cluster may join with a one-time token, or may join anew: what it held before is void.
+    ClusterEnrolled {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The channel it follows.
+        channel: ChannelName,
+        /// Its labels.
+        labels: Labels,
+        /// What it joins with.
+        join: JoinToken,
+        /// Who enrolled it.
+        author: String,
+    },
+    /// A cluster used its join token: from now on it is known by its key.
+    ClusterJoined {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The hash of the token it used.
+        token: ObjectHash,
+        /// The sha256 of the public key (DER SubjectPublicKeyInfo) in its certificates.
+        key: ObjectHash,
+    },
+}
+
+impl Event {
+    /// The channel whose directive this event changes, if any.
+    pub fn channel(&self) -> Option<&ChannelName> {
+        match self {
+            Self::ChannelCreated { channel, .. } | Self::Published { channel, .. } => Some(channel),
+            Self::ClusterEnrolled { .. } | Self::ClusterJoined { .. } => None,
+        }
+    }
+}
+
+/// A one-time token, by hash: the token itself is never stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinToken {
+    /// sha256 of the token's text, which has 256 random bits.
+    pub hash: ObjectHash,
+    /// From when it is refused.
+    pub expires: Timestamp,
+}

@@ -1,0 +1,455 @@
+//! The fleet state: the fold of the journal, and the rules by which intents become events.
+//!
+//! [`Fleet::decide`] checks what somebody wants against the state and says which event that makes;
+//! [`Fleet::apply`] folds an event that is in the journal. Writers decide before they append, everybody applies
+//! what they read, so every server holds the same state after the same entry. Both are deterministic: the time is
+//! the entry's.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    directive::{self, Directive},
+    event::{Event, JoinToken},
+    hash::ObjectHash,
+    journal::Entry,
+    name::{ChannelName, ClusterName, ComponentName, Labels},
+    snapshot::{self, Components, Provenance, Snapshot},
+};
+
+mod refusal;
+
+pub use refusal::Refusal;
+
+/// Everything that the journal says about the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fleet {
+    /// The channels by name.
+    pub channels: BTreeMap<ChannelName, Channel>,
+    /// The enrolled clusters by name.
+    pub clusters: BTreeMap<ClusterName, Cluster>,
+}
+
+/// A line of snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Channel {
+    /// The entry that last changed this channel: the sequence of its directive.
+    pub sequence: u64,
+    /// When that was.
+    pub changed: Timestamp,
+    /// The newest snapshot; `None` before the first push.
+    pub snapshot: Option<ObjectHash>,
+    /// What that snapshot holds.
+    pub components: Components,
+    /// Who last set each component: what a push that comes too late is told.
+    pub setters: BTreeMap<ComponentName, Setter>,
+}
+
+/// Who last set or removed a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setter {
+    /// The author of the push.
+    pub author: String,
+    /// The snapshot that the push made.
+    pub snapshot: ObjectHash,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// An enrolled cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// The channel it follows.
+    pub channel: ChannelName,
+    /// Its labels.
+    pub labels: Labels,
+    /// When it was last enrolled.
+    pub enrolled: Timestamp,
+    /// How far its joining has come.
+    pub membership: Membership,
+}
+
+/// Whether a cluster has joined yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Membership {
+    /// Waiting for its agent to use the token.
+    Invited {
+        /// The token.
+        join: JoinToken,
+    },
+    /// The agent used its token and holds a certificate.
+    Joined {
+        /// The token it used, so that a second use can be told from a wrong token.
+        token: ObjectHash,
+        /// The sha256 of its public key.
+        key: ObjectHash,
+        /// When it joined.
+        time: Timestamp,
+    },
+}
+
+/// What somebody wants to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intent {
+    /// Make a channel.
+    CreateChannel {
+        /// Its name.
+        channel: ChannelName,
+        /// Who asks.
+        author: String,
+    },
+    /// Set or remove components of a channel.
+    Publish {
+        /// The channel.
+        channel: ChannelName,
+        /// The components to set (`Some`) or remove (`None`).
+        components: BTreeMap<ComponentName, Option<ObjectHash>>,
+        /// What the pusher built upon; `None` to overwrite whatever is there.
+        expected: Option<Expected>,
+        /// Who pushes and from what.
+        provenance: Provenance,
+    },
+    /// Let a cluster join, or join anew.
+    EnrollCluster {
+        /// Its name.
+        cluster: ClusterName,
+        /// The channel it shall follow.
+        channel: ChannelName,
+        /// Its labels.
+        labels: Labels,
+        /// The token it will use.
+        join: JoinToken,
+        /// Whether a cluster that is enrolled already may be enrolled anew: its old credentials become void.
+        again: bool,
+        /// Who asks.
+        author: String,
+    },
+    /// Use a join token.
+    JoinCluster {
+        /// The hash of the token presented.
+        token: ObjectHash,
+        /// The sha256 of the public key presented.
+        key: ObjectHash,
+    },
+}
+
+/// What a push was built upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// The snapshot that the pusher saw, named in the conflict.
+    pub parent: Option<ObjectHash>,
+    /// The components of that snapshot.
+    pub components: Components,
+}
+
+/// What an intent comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// This event is to be appended.
+    Append {
+        /// The event.
+        event: Event,
+        /// The snapshot that the event names: it must be stored before the entry that holds the event.
+        snapshot: Option<Snapshot>,
+    },
+    /// The state is already as wanted.
+    Unchanged,
+}
+
+impl Fleet {
+    /// Checks an intent against the state at `now`, and says which event carries it out.
+    ///
+    /// # Errors
+    /// The [`Refusal`] says what stands against it.
+    pub fn decide(&self, intent: &Intent, now: Timestamp) -> Result<Decision, Refusal> {
+        match intent {
+            Intent::CreateChannel { channel, author } => {
+                if self.channels.contains_key(channel) {
+                    return Err(Refusal::ChannelExists(channel.clone()));
+                }
+                Ok(append(Event::ChannelCreated {
+                    channel: channel.clone(),
+                    author: author.clone(),
+                }))
+            }
+            Intent::Publish {
+                channel,
+                components,
+                expected,
+                provenance,
+            } => self.decide_publish(channel, components, expected.as_ref(), provenance, now),
+            Intent::EnrollCluster {
+                cluster,
+                channel,
+                labels,
+                join,
+                again,
+                author,
+            } => {
+                self.channel(channel)?;
+                if self.clusters.contains_key(cluster) && !again {
+                    return Err(Refusal::ClusterExists(cluster.clone()));
+                }
+                Ok(append(Event::ClusterEnrolled {
+                    cluster: cluster.clone(),
+                    channel: channel.clone(),
+                    labels: labels.clone(),
+                    join: join.clone(),
+                    author: author.clone(),
+                }))
+            }
+            Intent::JoinCluster { token, key } => self.decide_join(token, key, now),
+        }
+    }
+
+    fn decide_publish(
+        &self,
+        name: &ChannelName,
+        components: &BTreeMap<ComponentName, Option<ObjectHash>>,
+        expected: Option<&Expected>,
+        provenance: &Provenance,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
+        let channel = self.channel(name)?;
+        let differing = components
+            .iter()
+            .filter(|(component, bundle)| channel.components.get(component) != bundle.as_ref());
+        let components: BTreeMap<_, _> = differing.map(|(name, bundle)| (name.clone(), *bundle)).collect();
+        if components.is_empty() {
+            return Ok(Decision::Unchanged);
+        }
+        if let Some(expected) = expected {
+            for component in components.keys() {
+                if channel.components.get(component) != expected.components.get(component) {
+                    return Err(Refusal::Conflict {
+                        channel: name.clone(),
+                        component: component.clone(),
+                        expected: expected.parent,
+                        winner: channel.setters.get(component).cloned(),
+                    });
+                }
+            }
+        }
+        let snapshot = channel.successor(&components, provenance, now);
+        let event = Event::Published {
+            channel: name.clone(),
+            components,
+            snapshot: snapshot.hash(),
+            provenance: provenance.clone(),
+        };
+        Ok(Decision::Append {
+            event,
+            snapshot: Some(snapshot),
+        })
+    }
+
+    fn decide_join(&self, token: &ObjectHash, key: &ObjectHash, now: Timestamp) -> Result<Decision, Refusal> {
+        for (name, cluster) in &self.clusters {
+            match &cluster.membership {
+                Membership::Invited { join } if join.hash == *token => {
+                    if join.expires <= now {
+                        return Err(Refusal::TokenExpired {
+                            cluster: name.clone(),
+                            expired: join.expires,
+                        });
+                    }
+                    let (cluster, token, key) = (name.clone(), *token, *key);
+                    return Ok(append(Event::ClusterJoined { cluster, token, key }));
+                }
+                // The same agent asks again because the answer to its first call was lost.
+                Membership::Joined {
+                    token: used,
+                    key: known,
+                    ..
+                } if used == token && known == key => {
+                    return Ok(Decision::Unchanged);
+                }
+                Membership::Joined { token: used, time, .. } if used == token => {
+                    return Err(Refusal::TokenUsed {
+                        cluster: name.clone(),
+                        used: *time,
+                    });
+                }
+                Membership::Invited { .. } | Membership::Joined { .. } => {}
+            }
+        }
+        Err(Refusal::UnknownToken)
+    }
+
+    /// Folds one entry of the journal.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] when an event does not fit the state: the journal holds only valid ones, so the bucket
+    /// was altered, or was written by a newer version. The state is then half-folded and must be dropped.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), Refusal> {
+        entry
+            .events
+            .iter()
+            .try_for_each(|event| self.apply_event(event, entry.seq, entry.time))
+    }
+
+    /// Folds one event of entry `seq`, made at `time`. See [`Fleet::apply`].
+    ///
+    /// # Errors
+    /// As [`Fleet::apply`].
+    pub fn apply_event(&mut self, event: &Event, seq: u64, time: Timestamp) -> Result<(), Refusal> {
+        let invalid = |reason: &str| Refusal::Invalid {
+            seq,
+            reason: reason.to_owned(),
+        };
+        match event {
+            Event::ChannelCreated { channel, .. } => {
+                let created = Channel {
+                    sequence: seq,
+                    changed: time,
+                    snapshot: None,
+                    components: Components::new(),
+                    setters: BTreeMap::new(),
+                };
+                if self.channels.insert(channel.clone(), created).is_some() {
+                    return Err(invalid("it creates a channel that exists"));
+                }
+            }
+            Event::Published {
+                channel,
+                components,
+                snapshot,
+                provenance,
+            } => {
+                let channel = self
+                    .channels
+                    .get_mut(channel)
+                    .ok_or_else(|| invalid("it publishes to no channel"))?;
+                let successor = channel.successor(components, provenance, time);
+                if successor.hash() != *snapshot {
+                    return Err(invalid("its snapshot is not what its components make"));
+                }
+                channel.advance(*snapshot, successor, components, seq);
+            }
+            Event::ClusterEnrolled {
+                cluster,
+                channel,
+                labels,
+                join,
+                ..
+            } => {
+                if !self.channels.contains_key(channel) {
+                    return Err(invalid("it enrols a cluster into no channel"));
+                }
+                let membership = Membership::Invited { join: join.clone() };
+                let record = Cluster {
+                    channel: channel.clone(),
+                    labels: labels.clone(),
+                    enrolled: time,
+                    membership,
+                };
+                self.clusters.insert(cluster.clone(), record);
+            }
+            Event::ClusterJoined { cluster, token, key } => {
+                let record = self
+                    .clusters
+                    .get_mut(cluster)
+                    .ok_or_else(|| invalid("an unknown cluster joins"))?;
+                record.membership = Membership::Joined {
+                    token: *token,
+                    key: *key,
+                    time,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// The channel with this name.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownChannel`], which lists the ones there are.
+    pub fn channel(&self, name: &ChannelName) -> Result<&Channel, Refusal> {
+        self.channels.get(name).ok_or_else(|| Refusal::UnknownChannel {
+            channel: name.clone(),
+            known: self.channels.keys().cloned().collect(),
+        })
+    }
+
+    /// The cluster with this name.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownCluster`].
+    pub fn cluster(&self, name: &ClusterName) -> Result<&Cluster, Refusal> {
+        self.clusters
+            .get(name)
+            .ok_or_else(|| Refusal::UnknownCluster(name.clone()))
+    }
+
+    /// The current orders of a channel.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownChannel`].
+    pub fn directive(&self, name: &ChannelName) -> Result<Directive, Refusal> {
+        let channel = self.channel(name)?;
+        Ok(Directive {
+            format: directive::FORMAT,
+            channel: name.clone(),
+            sequence: channel.sequence,
+            snapshot: channel.snapshot,
+        })
+    }
+}
+
+impl Channel {
+    fn successor(
+        &self,
+        changes: &BTreeMap<ComponentName, Option<ObjectHash>>,
+        provenance: &Provenance,
+        time: Timestamp,
+    ) -> Snapshot {
+        let mut components = self.components.clone();
+        for (name, bundle) in changes {
+            match bundle {
+                Some(bundle) => components.insert(name.clone(), *bundle),
+                None => components.remove(name),
+            };
+        }
+        Snapshot {
+            format: snapshot::FORMAT,
+            components,
+            parent: self.snapshot,
+            time,
+            provenance: provenance.clone(),
+        }
+    }
+
+    fn advance(
+        &mut self,
+        hash: ObjectHash,
+        snapshot: Snapshot,
+        changes: &BTreeMap<ComponentName, Option<ObjectHash>>,
+        seq: u64,
+    ) {
+        let setter = Setter {
+            author: snapshot.provenance.author,
+            snapshot: hash,
+            time: snapshot.time,
+        };
+        self.setters
+            .extend(changes.keys().map(|name| (name.clone(), setter.clone())));
+        self.sequence = seq;
+        self.changed = snapshot.time;
+        self.snapshot = Some(hash);
+        self.components = snapshot.components;
+    }
+}
+
+fn append(event: Event) -> Decision {
+    Decision::Append { event, snapshot: None }
+}
+
+#[cfg(test)]
+mod tests;

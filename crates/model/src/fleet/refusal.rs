@@ -1,0 +1,136 @@
+//! Why an intent is refused. The texts reach people as they are.
+
+use jiff::Timestamp;
+
+use crate::{
+    fleet::Setter,
+    hash::ObjectHash,
+    name::{ChannelName, ClusterName, ComponentName},
+};
+
+/// Why an intent is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such channel.
+    #[error("there is no channel `{channel}`{}: create it with `driftless channel create {channel}`", list(.known))]
+    UnknownChannel {
+        /// The name asked for.
+        channel: ChannelName,
+        /// The ones there are.
+        known: Vec<ChannelName>,
+    },
+    /// The channel is there already.
+    #[error("channel `{0}` exists already")]
+    ChannelExists(ChannelName),
+    /// No such cluster.
+    #[error("there is no cluster `{0}`: `driftless clusters` lists them, `driftless cluster enroll {0}` adds it")]
+    UnknownCluster(ClusterName),
+    /// The cluster is enrolled already.
+    #[error("cluster `{0}` is enrolled already: `--again` gives it a new join token and voids its old credentials")]
+    ClusterExists(ClusterName),
+    /// Somebody else changed the component since.
+    #[error("component `{component}` of channel `{channel}` has changed since {}{}: \
+        look at it with `driftless log {channel}`, then push again upon the newest snapshot",
+        since(.expected), by(.winner))]
+    Conflict {
+        /// The channel.
+        channel: ChannelName,
+        /// The component both pushed to.
+        component: ComponentName,
+        /// The snapshot that the refused push was built upon.
+        expected: Option<ObjectHash>,
+        /// Who was faster.
+        winner: Option<Setter>,
+    },
+    /// A join token that no cluster waits for.
+    #[error(
+        "this join token is not known: it was replaced by a newer one, or belongs to another server; \
+        make a new one with `driftless cluster enroll NAME --again`"
+    )]
+    UnknownToken,
+    /// A join token past its time.
+    #[error(
+        "the join token of cluster `{cluster}` expired at {expired}: make a new one with \
+        `driftless cluster enroll {cluster} --again`"
+    )]
+    TokenExpired {
+        /// The cluster.
+        cluster: ClusterName,
+        /// When it expired.
+        expired: Timestamp,
+    },
+    /// A join token that was used before, with another key.
+    #[error(
+        "the join token of cluster `{cluster}` was used already, at {used}: if that was not you, somebody else \
+        holds it; make a new one with `driftless cluster enroll {cluster} --again`, which voids the old credentials"
+    )]
+    TokenUsed {
+        /// The cluster.
+        cluster: ClusterName,
+        /// When it was used.
+        used: Timestamp,
+    },
+    /// An event in the journal that does not fit the state before it.
+    #[error("journal entry {seq} is not valid: {reason}")]
+    Invalid {
+        /// The entry.
+        seq: u64,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+impl Refusal {
+    /// Did somebody else get there first?
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+
+    /// Is something that was named not there?
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::UnknownChannel { .. } | Self::UnknownCluster(_))
+    }
+
+    /// Is something to be made there already?
+    pub fn is_already_there(&self) -> bool {
+        matches!(self, Self::ChannelExists(_) | Self::ClusterExists(_))
+    }
+
+    /// Was a credential refused?
+    pub fn is_bad_credential(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownToken | Self::TokenExpired { .. } | Self::TokenUsed { .. }
+        )
+    }
+}
+
+fn list(known: &[ChannelName]) -> String {
+    if known.is_empty() {
+        return " (there is none yet)".to_owned();
+    }
+    let names: Vec<_> = known.iter().take(10).map(|name| format!("`{name}`")).collect();
+    format!(
+        " (there are {}{})",
+        names.join(", "),
+        if known.len() > 10 { ", …" } else { "" }
+    )
+}
+
+fn since(expected: &Option<ObjectHash>) -> String {
+    expected.map_or_else(
+        || "the channel was empty".to_owned(),
+        |hash| format!("snapshot {}", hash.short()),
+    )
+}
+
+fn by(winner: &Option<Setter>) -> String {
+    winner.as_ref().map_or_else(String::new, |setter| {
+        format!(
+            ", by {} with snapshot {} at {}",
+            setter.author,
+            setter.snapshot.short(),
+            setter.time
+        )
+    })
+}

@@ -1,0 +1,435 @@
+//! One Kubernetes object as desired, and the rules that every manifest must meet before it may be stored.
+//!
+//! A [`Manifest`] is made once, by [`Manifest::new`] from what a person wrote or by [`Manifest::from_canonical`]
+//! from stored bytes; both check the same rules, so server and agent never hold one that breaks them. The
+//! object itself is kept as canonical bytes, which are what the agent sends to the API server.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    canonical,
+    hash::ObjectHash,
+    kinds::{self, Scope},
+    name::{self, DNS_LABEL_RULE, DNS_SUBDOMAIN_RULE},
+};
+
+/// The largest manifest in canonical bytes: what etcd takes in one request by default (1.5 MiB), less room for
+/// what the API server adds to the object.
+pub const MAX_BYTES: usize = 1_400_000;
+
+/// Fields that only a live object has; people paste them in from `kubectl get -o yaml`. They are never part of a
+/// desired state.
+const SERVER_METADATA: &[&str] = &[
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// Identifies a manifest within a cluster: its group (not version), kind, namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ManifestId {
+    /// API group; empty for the core group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Kind, for example `Deployment`.
+    pub kind: String,
+    /// Namespace; `None` for cluster-scoped objects, and for custom kinds that named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for ManifestId {
+    /// `Deployment.apps shop/frontend`, as kubectl spells a kind with its group.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " {namespace}/{}", self.name),
+            None => write!(f, " {}", self.name),
+        }
+    }
+}
+
+/// What is wrong with one object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Not a mapping at all.
+    #[error("this is {0}, not a Kubernetes object: it needs apiVersion, kind and metadata.name")]
+    NotAnObject(&'static str),
+    /// A required text field is missing, empty or of another type.
+    #[error("`{0}` is missing or not a text")]
+    Missing(&'static str),
+    /// `generateName` instead of a name.
+    #[error("metadata.generateName makes a new object at every apply: give it a fixed metadata.name")]
+    GeneratedName,
+    /// A field that must be a text, or a map of texts, is not.
+    #[error("`{0}` must be {1}")]
+    WrongType(&'static str, &'static str),
+    /// A name that the API server would refuse.
+    #[error("{id}: {field} `{value}` is not valid: {rule}")]
+    InvalidName {
+        /// The object.
+        id: ManifestId,
+        /// The field's path.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+    /// A namespace on a kind that has none.
+    #[error("{0}: this kind is cluster-scoped: remove metadata.namespace")]
+    NamespaceOnClusterScoped(ManifestId),
+    /// Plaintext in a Secret.
+    #[error(
+        "{0}: a Secret with plaintext data must not enter the store: leave it out of the push and let the cluster \
+         make it (External Secrets, Sealed Secrets, cert-manager), or create it with kubectl"
+    )]
+    PlaintextSecret(ManifestId),
+    /// Larger than a cluster takes.
+    #[error("{id}: {bytes} bytes are more than a cluster stores in one object (at most {MAX_BYTES}): split it")]
+    TooLarge {
+        /// The object.
+        id: ManifestId,
+        /// Its canonical size.
+        bytes: usize,
+    },
+    /// Bytes that claim to be canonical and are not.
+    #[error("{0}: not in canonical form")]
+    NotCanonical(String),
+}
+
+/// One Kubernetes object as desired: checked, and in canonical form. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Manifest {
+    id: ManifestId,
+    api_version: String,
+    canonical: Arc<[u8]>,
+}
+
+impl Manifest {
+    /// Makes a manifest of an object as written by a person: removes what only a live object has (`status`, and
+    /// metadata that the API server sets), fills in `default_namespace` where the kind is known to be namespaced,
+    /// and checks the rules.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn new(mut object: Value, default_namespace: &str) -> Result<Self, Problem> {
+        let kind_of = kind_of_json(&object);
+        let fields = object.as_object_mut().ok_or(Problem::NotAnObject(kind_of))?;
+        fields.remove("status");
+        if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
+            for field in SERVER_METADATA {
+                metadata.remove(*field);
+            }
+            metadata.retain(|_, value| !value.is_null());
+        }
+        let (mut id, api_version) = identify(&object)?;
+        if id.namespace.is_none() && kinds::scope(&id.group, &id.kind) == Some(Scope::Namespaced) {
+            object["metadata"]["namespace"] = Value::from(default_namespace);
+            id.namespace = Some(default_namespace.to_owned());
+        }
+        check(&id, &object)?;
+        let bytes = canonical::to_vec(&object);
+        Self::checked(id, api_version, bytes.into())
+    }
+
+    /// Reads back what [`Manifest::canonical`] gave, trusting nothing.
+    ///
+    /// # Errors
+    /// [`Problem::NotCanonical`] unless the bytes are exactly the canonical form of an object that meets the rules.
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self, Problem> {
+        let object =
+            canonical::from_slice_strict(bytes).map_err(|error| Problem::NotCanonical(format!("manifest: {error}")))?;
+        let (id, api_version) = identify(&object)?;
+        check(&id, &object)?;
+        if canonical::to_vec(&object) != bytes {
+            return Err(Problem::NotCanonical(id.to_string()));
+        }
+        Self::checked(id, api_version, bytes.into())
+    }
+
+    fn checked(id: ManifestId, api_version: String, canonical: Arc<[u8]>) -> Result<Self, Problem> {
+        if canonical.len() > MAX_BYTES {
+            return Err(Problem::TooLarge {
+                id,
+                bytes: canonical.len(),
+            });
+        }
+        Ok(Self {
+            id,
+            api_version,
+            canonical,
+        })
+    }
+
+    /// Which object this is.
+    pub fn id(&self) -> &ManifestId {
+        &self.id
+    }
+
+    /// `apiVersion` as written, for example `apps/v1`.
+    pub fn api_version(&self) -> &str {
+        &self.api_version
+    }
+
+    /// The version part of `apiVersion`.
+    pub fn version(&self) -> &str {
+        self.api_version.rsplit('/').next().unwrap_or(&self.api_version)
+    }
+
+    /// The object's canonical JSON.
+    pub fn canonical(&self) -> &[u8] {
+        &self.canonical
+    }
+
+    /// The hash of the canonical JSON.
+    pub fn hash(&self) -> ObjectHash {
+        ObjectHash::of(&self.canonical)
+    }
+
+    /// The object as a value, parsed anew: callers that hold many manifests keep only the bytes.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.canonical).expect("canonical bytes were checked when the manifest was made")
+    }
+}
+
+impl fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Manifest({}, {})", self.id, self.hash().short())
+    }
+}
+
+/// Is this a `List` to be flattened: `kind: List` or `FooList` with `items`?
+pub fn list_items(object: &Value) -> Option<&Vec<Value>> {
+    let kind = object.get("kind")?.as_str()?;
+    kind.ends_with("List")
+        .then(|| object.get("items")?.as_array())
+        .flatten()
+}
+
+/// Group and version of an `apiVersion`.
+pub fn split_api_version(api_version: &str) -> (&str, &str) {
+    api_version.rsplit_once('/').unwrap_or(("", api_version))
+}
+
+fn identify(object: &Value) -> Result<(ManifestId, String), Problem> {
+    if !object.is_object() {
+        return Err(Problem::NotAnObject(kind_of_json(object)));
+    }
+    let api_version = text(object, "/apiVersion").ok_or(Problem::Missing("apiVersion"))?;
+    let kind = text(object, "/kind").ok_or(Problem::Missing("kind"))?;
+    let name = match text(object, "/metadata/name") {
+        Some(name) => name,
+        None if text(object, "/metadata/generateName").is_some() => return Err(Problem::GeneratedName),
+        None => return Err(Problem::Missing("metadata.name")),
+    };
+    let namespace = match object.pointer("/metadata/namespace") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.is_empty() => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(_) => return Err(Problem::WrongType("metadata.namespace", "a text")),
+    };
+    let (group, _) = split_api_version(&api_version);
+    Ok((
+        ManifestId {
+            group: group.to_owned(),
+            kind,
+            namespace,
+            name,
+        },
+        api_version,
+    ))
+}
+
+fn check(id: &ManifestId, object: &Value) -> Result<(), Problem> {
+    let invalid = |field, value: &str, rule| {
+        Err(Problem::InvalidName {
+            id: id.clone(),
+            field,
+            value: value.to_owned(),
+            rule,
+        })
+    };
+    if let Some(namespace) = &id.namespace {
+        if kinds::scope(&id.group, &id.kind) == Some(Scope::Cluster) {
+            return Err(Problem::NamespaceOnClusterScoped(id.clone()));
+        }
+        if !name::is_dns_label(namespace) {
+            return invalid("metadata.namespace", namespace, DNS_LABEL_RULE);
+        }
+    }
+    let (valid, rule) = match (id.group.as_str(), id.kind.as_str()) {
+        ("", "Namespace" | "Service") => (name::is_dns_label(&id.name), DNS_LABEL_RULE),
+        ("rbac.authorization.k8s.io", _) => (
+            !id.name.contains(['/', '%']) && id.name != "." && id.name != "..",
+            "it must not be `.` or `..` nor contain `/` or `%`",
+        ),
+        _ => (name::is_dns_subdomain(&id.name), DNS_SUBDOMAIN_RULE),
+    };
+    if !valid {
+        return invalid("metadata.name", &id.name, rule);
+    }
+    for (field, label) in [("labels", "metadata.labels"), ("annotations", "metadata.annotations")] {
+        match object.pointer(&format!("/metadata/{field}")) {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(map)) if map.values().all(Value::is_string) => {}
+            Some(_) => return Err(Problem::WrongType(label, "a map of texts (quote numbers and booleans)")),
+        }
+    }
+    let holds_data = |field: &str| {
+        object
+            .get(field)
+            .and_then(Value::as_object)
+            .is_some_and(|data| !data.is_empty())
+    };
+    if id.group.is_empty() && id.kind == "Secret" && (holds_data("data") || holds_data("stringData")) {
+        return Err(Problem::PlaintextSecret(id.clone()));
+    }
+    Ok(())
+}
+
+fn text(object: &Value, pointer: &str) -> Option<String> {
+    object
+        .pointer(pointer)?
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+}
+
+fn kind_of_json(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "empty",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn problem(object: Value) -> String {
+        Manifest::new(object, "default")
+            .expect_err("must be refused")
+            .to_string()
+    }
+
+    #[test]
+    fn identity_leaves_the_version_out() {
+        let of = |version: &str| {
+            let object = json!({"apiVersion": version, "kind": "Ingress", "metadata": {"name": "web"}});
+            Manifest::new(object, "shop").unwrap().id().clone()
+        };
+        assert_eq!(of("networking.k8s.io/v1"), of("networking.k8s.io/v1beta1"));
+        assert_eq!(
+            of("networking.k8s.io/v1").to_string(),
+            "Ingress.networking.k8s.io shop/web"
+        );
+    }
+
+    #[test]
+    fn default_namespace_goes_to_namespaced_kinds_only() {
+        let of = |api_version: &str, kind: &str| {
+            let object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}});
+            Manifest::new(object, "shop").unwrap().id().namespace.clone()
+        };
+        assert_eq!(of("v1", "ConfigMap").as_deref(), Some("shop"));
+        assert_eq!(of("v1", "Namespace"), None);
+        assert_eq!(of("example.com/v1", "Widget"), None);
+    }
+
+    #[test]
+    fn what_only_a_live_object_has_is_left_out() {
+        let live = json!({"apiVersion": "v1", "kind": "ConfigMap", "status": {}, "metadata": {"name": "a",
+            "namespace": "n", "uid": "1", "resourceVersion": "2", "creationTimestamp": null, "managedFields": []}});
+        let manifest = Manifest::new(live, "default").unwrap();
+        let metadata = json!({"name": "a", "namespace": "n"});
+        assert_eq!(
+            manifest.value(),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        );
+    }
+
+    #[test]
+    fn canonical_bytes_read_back_and_nothing_else_does() {
+        let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a", "namespace": "b"}});
+        let manifest = Manifest::new(object.clone(), "default").unwrap();
+        assert_eq!(Manifest::from_canonical(manifest.canonical()).unwrap(), manifest);
+        let spaced = serde_json::to_vec_pretty(&object).unwrap();
+        assert!(matches!(
+            Manifest::from_canonical(&spaced),
+            Err(Problem::NotCanonical(_))
+        ));
+    }
+
+    #[test]
+    fn broken_objects_are_refused_with_the_reason() {
+        assert_eq!(problem(json!({"kind": "A"})), "`apiVersion` is missing or not a text");
+        assert_eq!(problem(json!({"apiVersion": "v1"})), "`kind` is missing or not a text");
+        assert_eq!(
+            problem(json!([1])),
+            "this is a list, not a Kubernetes object: it needs apiVersion, kind and metadata.name"
+        );
+        let named = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        assert!(problem(named("Upper")).contains("metadata.name `Upper` is not valid"));
+        assert_eq!(
+            problem(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}})),
+            "metadata.generateName makes a new object at every apply: give it a fixed metadata.name"
+        );
+        let number = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"a": 1}}});
+        assert!(problem(number).contains("`metadata.labels` must be a map of texts"));
+        let scoped = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "namespace": "b"}});
+        assert!(problem(scoped).contains("cluster-scoped"));
+    }
+
+    #[test]
+    fn rbac_names_may_hold_colons() {
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": "system:aggregated-reader"}});
+        assert!(Manifest::new(role, "default").is_ok());
+    }
+
+    #[test]
+    fn secrets_are_refused_with_data_and_taken_without() {
+        let secret = |field: &str, data: Value| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, (field): data});
+        assert!(problem(secret("data", json!({"k": "dg=="}))).contains("plaintext"));
+        assert!(problem(secret("stringData", json!({"k": "v"}))).contains("plaintext"));
+        assert!(Manifest::new(secret("data", json!({})), "default").is_ok());
+        assert!(!problem(secret("stringData", json!({"k": "hunter2"}))).contains("hunter2"));
+    }
+
+    #[test]
+    fn too_large_objects_are_refused() {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "big"},
+            "data": {"blob": "x".repeat(2_000_000)}});
+        assert!(problem(object).contains("more than a cluster stores"));
+    }
+
+    #[test]
+    fn lists_are_recognised_by_kind_and_items() {
+        assert_eq!(
+            list_items(&json!({"kind": "List", "items": [1]})),
+            Some(&vec![json!(1)])
+        );
+        assert_eq!(list_items(&json!({"kind": "RoleList", "items": []})), Some(&vec![]));
+        assert_eq!(list_items(&json!({"kind": "AllowList"})), None);
+    }
+}

@@ -1,0 +1,171 @@
+//! The whole desired state of a channel: which bundle each component is at, and where that came from.
+//!
+//! Snapshots form a chain by their `parent`; that chain is a channel's history as `driftless log` shows it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{canonical, hash::ObjectHash, name::ComponentName};
+
+/// The snapshot format written by this version.
+pub const FORMAT: u32 = 1;
+
+/// Which bundle each component is at.
+pub type Components = BTreeMap<ComponentName, ObjectHash>;
+
+/// An immutable map component → bundle: a channel's desired state after one push.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// The desired state.
+    pub components: Components,
+    /// The snapshot this one replaced; `None` for a channel's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ObjectHash>,
+    /// When the push was accepted, by the server's clock.
+    pub time: Timestamp,
+    /// Who pushed and from what.
+    #[serde(flatten)]
+    pub provenance: Provenance,
+}
+
+/// Who made a change, why, and from what source.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The identity that the server authenticated.
+    pub author: String,
+    /// What the author says of the change.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Where the manifests came from, as told by the tool that pushed: `host`, `path` and the like.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source: BTreeMap<String, String>,
+}
+
+/// Bytes that are not a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not JSON of the right form.
+    #[error("not a snapshot: {0}")]
+    Form(String),
+    /// Written by a newer Driftless.
+    #[error("snapshot format {0} is newer than this program knows ({FORMAT}): upgrade it")]
+    NewerFormat(u64),
+}
+
+impl Snapshot {
+    /// The canonical bytes, whose sha256 names the snapshot.
+    pub fn encode(&self) -> Vec<u8> {
+        canonical::document(self)
+    }
+
+    /// Reads back what [`Snapshot::encode`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are not the canonical form of a snapshot that this version knows.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let value = canonical::from_slice_strict(bytes).map_err(|error| Error::Form(error.to_string()))?;
+        match value.get("format").and_then(serde_json::Value::as_u64) {
+            Some(format) if format > u64::from(FORMAT) => return Err(Error::NewerFormat(format)),
+            _ => {}
+        }
+        let snapshot: Self = serde_json::from_value(value).map_err(|error| Error::Form(error.to_string()))?;
+        if snapshot.encode() != bytes {
+            return Err(Error::Form("it is not in canonical form".to_owned()));
+        }
+        Ok(snapshot)
+    }
+
+    /// The hash that names this snapshot.
+    pub fn hash(&self) -> ObjectHash {
+        ObjectHash::of(&self.encode())
+    }
+}
+
+/// How one component differs between two snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentChange {
+    /// The bundle before; `None` when the component is new.
+    pub before: Option<ObjectHash>,
+    /// The bundle after; `None` when the component was removed.
+    pub after: Option<ObjectHash>,
+}
+
+/// The components at which two snapshots differ.
+pub fn changes(before: &Components, after: &Components) -> BTreeMap<ComponentName, ComponentChange> {
+    let names = before.keys().chain(after.keys());
+    names
+        .filter_map(|name| {
+            let change = ComponentChange {
+                before: before.get(name).copied(),
+                after: after.get(name).copied(),
+            };
+            (change.before != change.after).then(|| (name.clone(), change))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            format: FORMAT,
+            components: [("shop".parse().unwrap(), ObjectHash::of(b"bundle"))].into(),
+            parent: None,
+            time: "2026-01-02T03:04:05Z".parse().unwrap(),
+            provenance: Provenance {
+                author: "admin".to_owned(),
+                message: "first".to_owned(),
+                source: BTreeMap::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn bytes_are_pinned() {
+        let expected = format!(
+            r#"{{"author":"admin","components":{{"shop":"{}"}},"format":1,"message":"first","time":"2026-01-02T03:04:05Z"}}"#,
+            ObjectHash::of(b"bundle")
+        );
+        assert_eq!(String::from_utf8(snapshot().encode()).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_was_encoded_reads_back_and_nothing_else_does() {
+        let bytes = snapshot().encode();
+        assert_eq!(Snapshot::decode(&bytes).unwrap(), snapshot());
+        let mut spaced = bytes.clone();
+        spaced.insert(1, b' ');
+        assert!(Snapshot::decode(&spaced).is_err());
+        let newer = String::from_utf8(bytes)
+            .unwrap()
+            .replace("\"format\":1", "\"format\":2");
+        assert_eq!(Snapshot::decode(newer.as_bytes()), Err(Error::NewerFormat(2)));
+    }
+
+    #[test]
+    fn changes_name_added_removed_and_moved_components() {
+        let at = |entries: &[(&str, &[u8])]| -> Components {
+            entries
+                .iter()
+                .map(|(name, bytes)| (name.parse().unwrap(), ObjectHash::of(bytes)))
+                .collect()
+        };
+        let found = changes(
+            &at(&[("a", b"1"), ("b", b"1"), ("c", b"1")]),
+            &at(&[("b", b"2"), ("c", b"1"), ("d", b"1")]),
+        );
+        assert_eq!(
+            found.keys().map(ComponentName::as_str).collect::<Vec<_>>(),
+            ["a", "b", "d"]
+        );
+        assert_eq!(found[&"a".parse().unwrap()].after, None);
+        assert_eq!(found[&"d".parse().unwrap()].before, None);
+    }
+}
