@@ -14,7 +14,7 @@
 //! What a cluster makes of it: [`view`] (directive, snapshot, cluster → manifests) and [`diff`].
 //!
 //! Ways in: [`yaml`] reads text as kubectl does, [`intake`] turns files into manifests or into problems that
-//! name file and line. [`name`] holds the newtypes.
+//! name file and line. [`name`] holds the newtypes, [`join`] what an agent needs to find its server.
 
 pub mod bundle;
 pub mod canonical;
@@ -24,6 +24,7 @@ pub mod event;
 pub mod fleet;
 pub mod hash;
 pub mod intake;
+pub mod join;
 pub mod journal;
 pub mod kinds;
 pub mod manifest;
