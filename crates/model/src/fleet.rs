@@ -149,26 +149,22 @@ pub struct Expected {
     pub components: Components,
 }
 
-/// What an intent comes to.
+/// What carries an intent out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// This event is to be appended.
-    Append {
-        /// The event.
-        event: Event,
-        /// The snapshot that the event names: it must be stored before the entry that holds the event.
-        snapshot: Option<Snapshot>,
-    },
-    /// The state is already as wanted.
-    Unchanged,
+pub struct Append {
+    /// The event to append.
+    pub event: Event,
+    /// The snapshot that the event names: it must be stored before the entry that holds the event.
+    pub snapshot: Option<Snapshot>,
 }
 
 impl Fleet {
-    /// Checks an intent against the state at `now`, and says which event carries it out.
+    /// Checks an intent against the state at `now`, and says which event carries it out;
+    /// `None` when the state is already as wanted.
     ///
     /// # Errors
     /// The [`Refusal`] says what stands against it.
-    pub fn decide(&self, intent: &Intent, now: Timestamp) -> Result<Decision, Refusal> {
+    pub fn decide(&self, intent: &Intent, now: Timestamp) -> Result<Option<Append>, Refusal> {
         match intent {
             Intent::CreateChannel { channel, author } => {
                 if self.channels.contains_key(channel) {
@@ -216,14 +212,14 @@ impl Fleet {
         expected: Option<&Expected>,
         provenance: &Provenance,
         now: Timestamp,
-    ) -> Result<Decision, Refusal> {
+    ) -> Result<Option<Append>, Refusal> {
         let channel = self.channel(name)?;
         let differing = components
             .iter()
             .filter(|(component, bundle)| channel.components.get(component) != bundle.as_ref());
         let components: BTreeMap<_, _> = differing.map(|(name, bundle)| (name.clone(), *bundle)).collect();
         if components.is_empty() {
-            return Ok(Decision::Unchanged);
+            return Ok(None);
         }
         if let Some(expected) = expected {
             for component in components.keys() {
@@ -232,7 +228,7 @@ impl Fleet {
                         channel: name.clone(),
                         component: component.clone(),
                         expected: expected.parent,
-                        winner: channel.setters.get(component).cloned(),
+                        winner: channel.setters.get(component).cloned().map(Box::new),
                     });
                 }
             }
@@ -244,13 +240,13 @@ impl Fleet {
             snapshot: snapshot.hash(),
             provenance: provenance.clone(),
         };
-        Ok(Decision::Append {
+        Ok(Some(Append {
             event,
             snapshot: Some(snapshot),
-        })
+        }))
     }
 
-    fn decide_join(&self, token: &ObjectHash, key: &ObjectHash, now: Timestamp) -> Result<Decision, Refusal> {
+    fn decide_join(&self, token: &ObjectHash, key: &ObjectHash, now: Timestamp) -> Result<Option<Append>, Refusal> {
         for (name, cluster) in &self.clusters {
             match &cluster.membership {
                 Membership::Invited { join } if join.hash == *token => {
@@ -269,7 +265,7 @@ impl Fleet {
                     key: known,
                     ..
                 } if used == token && known == key => {
-                    return Ok(Decision::Unchanged);
+                    return Ok(None);
                 }
                 Membership::Joined { token: used, time, .. } if used == token => {
                     return Err(Refusal::TokenUsed {
@@ -447,8 +443,8 @@ impl Channel {
     }
 }
 
-fn append(event: Event) -> Decision {
-    Decision::Append { event, snapshot: None }
+fn append(event: Event) -> Option<Append> {
+    Some(Append { event, snapshot: None })
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub enum Problem {
     #[error("{id}: {field} `{value}` is not valid: {rule}")]
     InvalidName {
         /// The object.
-        id: ManifestId,
+        id: Box<ManifestId>,
         /// The field's path.
         field: &'static str,
         /// What it holds.
@@ -257,7 +257,7 @@ fn identify(object: &Value) -> Result<(ManifestId, String), Problem> {
 fn check(id: &ManifestId, object: &Value) -> Result<(), Problem> {
     let invalid = |field, value: &str, rule| {
         Err(Problem::InvalidName {
-            id: id.clone(),
+            id: Box::new(id.clone()),
             field,
             value: value.to_owned(),
             rule,

@@ -40,7 +40,7 @@ pub enum Refusal {
         /// The snapshot that the refused push was built upon.
         expected: Option<ObjectHash>,
         /// Who was faster.
-        winner: Option<Setter>,
+        winner: Option<Box<Setter>>,
     },
     /// A join token that no cluster waits for.
     #[error(
@@ -124,7 +124,7 @@ fn since(expected: &Option<ObjectHash>) -> String {
     )
 }
 
-fn by(winner: &Option<Setter>) -> String {
+fn by(winner: &Option<Box<Setter>>) -> String {
     winner.as_ref().map_or_else(String::new, |setter| {
         format!(
             ", by {} with snapshot {} at {}",

@@ -44,7 +44,7 @@ impl Log {
 
     fn take(&mut self, intent: &Intent) -> Result<Option<Event>, Refusal> {
         let time = at(i64::try_from(self.entries.len()).unwrap());
-        let Decision::Append { event, .. } = self.fleet.decide(intent, time)? else {
+        let Some(Append { event, .. }) = self.fleet.decide(intent, time)? else {
             return Ok(None);
         };
         let entry = Entry {

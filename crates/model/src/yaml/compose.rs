@@ -160,14 +160,18 @@ impl<'t> Composer<'t> {
                     .then_some("text that begins with `:` or `?` between brackets must be quoted")
             }
             ScalarStyle::Literal | ScalarStyle::Folded if text.trim_start_matches('\n').starts_with('\t') => {
-                let header = source(span.start)?.lines().next()?;
-                let told = header
-                    .trim_start_matches(['|', '>', '+', '-'])
-                    .starts_with(|char: char| char.is_ascii_digit());
-                (!told).then_some("a tab where the indentation of the text is decided: indent with spaces")
+                (!self.tells_indentation(span)).then_some("a tab where the indentation of the text is decided: indent with spaces")
             }
             _ => None,
         }
+    }
+
+    /// Whether the block scalar whose content begins at `span` has a digit in its header, as in `|2-`.
+    fn tells_indentation(&self, span: Span) -> bool {
+        let before = span.start.byte_offset().and_then(|at| self.text.get(..at)).unwrap_or_default();
+        let line = before.trim_end().rsplit('\n').next().unwrap_or_default();
+        let header = line.split(" #").next().unwrap_or_default().trim_end();
+        header.rsplit(['|', '>']).next().is_some_and(|told| told.contains(|char: char| char.is_ascii_digit()))
     }
 
     fn scan_error(&self, error: &ScanError) -> Error {

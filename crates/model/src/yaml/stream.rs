@@ -41,12 +41,13 @@ pub(super) fn documents(text: &str, limits: &Limits) -> Result<Vec<Document>, Er
     let Some((rest, json_error)) = json(&text, &mut found)? else {
         return Ok(found.documents);
     };
-    // It began like JSON and is not, or not to its end: flow YAML, or JSON and then YAML. If it is neither,
-    // the reading that got further knows better what is wrong.
+    // It began like JSON and is not, or not to its end: flow YAML, or JSON and then YAML. If it is neither, the
+    // reading that got further knows better what is wrong; a first key without quotes was never meant as JSON.
+    let quoted = text.trim_start()[1..].trim_start().starts_with(['"', '}']);
     let line = end_of(&text[..rest]).line;
     match yaml(&text[rest..], line, &mut found) {
         Ok(()) => Ok(found.documents),
-        Err(yaml_error) if yaml_error.place() >= json_error.place() => Err(yaml_error),
+        Err(yaml_error) if !quoted || yaml_error.place() >= json_error.place() => Err(yaml_error),
         Err(_) => Err(json_error),
     }
 }
