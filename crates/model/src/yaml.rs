@@ -9,14 +9,19 @@
 //! documents behind `...` (it drops them), bytes that are not UTF-8 (it replaces them), the line breaks
 //! U+0085, U+2028 and U+2029 as raw characters, and nesting beyond [`MAX_DEPTH`].
 //!
+//! # More lenient than kubectl
+//! `"\/"` in double quotes, tabs that indent nothing, and anchor names with punctuation are taken: each can mean
+//! only one thing.
+//!
 //! # Layout
 //! [`documents`] → `stream` (one text into JSON values and YAML chunks) → `compose` (a chunk's events into a
-//! value: anchors, merge keys, limits) → `scalar` (what an unquoted scalar means). [`locate`] finds the line of
-//! a field afterwards, by reading the text once more.
+//! value: anchors, merge keys, limits) → `dialect` (where YAML 1.1 and the parser differ) → `scalar` (what an
+//! unquoted scalar means). [`locate`] finds the line of a field afterwards, by reading the text once more.
 //!
 //! Called by what turns files into manifests. Knows nothing of Kubernetes objects, reads no files.
 
 mod compose;
+mod dialect;
 mod locate;
 mod scalar;
 mod stream;

@@ -3,24 +3,20 @@
 //!
 //! Called by `stream` with one chunk at a time. It recurses, but never deeper than [`MAX_DEPTH`].
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use granit_parser::{
-    ErrorKind, Event, Marker, Options, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle, Tag,
-};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScanError, Span, StrInput, StructureStyle};
 use serde_json::{Map, Value};
 
-use super::scalar::Scalar;
 use super::stream::Chunk;
-use super::{Document, Error, Limits, MAX_DEPTH, Place};
+use super::{Document, Error, Limits, MAX_DEPTH, Place, dialect};
 
 /// What one value weighs in the alias budget besides its text: about what it takes in memory.
 const NODE_BYTES: usize = 64;
 
 /// Reads the document in `chunk`, or `None` if there is nothing but comments.
 pub(super) fn document(chunk: &Chunk<'_>, limits: &Limits) -> Result<Option<Document>, Error> {
-    refuse_odd_characters(chunk)?;
+    dialect::refuse_odd_characters(chunk)?;
     let mut composer = Composer::new(chunk, limits);
     loop {
         let (event, span) = composer.next()?;
@@ -35,45 +31,6 @@ pub(super) fn document(chunk: &Chunk<'_>, limits: &Limits) -> Result<Option<Docu
             }
         }
     }
-}
-
-/// Parser options under which events mean what `compose` and `locate` take them to mean.
-pub(super) fn options() -> Options {
-    let mut options = granit_parser::options! {
-        disallow_directives: true,
-        // Beyond our own limit, so that ours gives the message wherever it can.
-        flow_nesting_limit: MAX_DEPTH + 2,
-        block_nesting_limit: MAX_DEPTH + 2,
-    };
-    options.set_emit_comments(false);
-    options
-}
-
-/// What a scalar event means.
-pub(super) fn scalar<'t>(text: Cow<'t, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<Scalar<'t>, String> {
-    let Some(tag) = tag else {
-        return Ok(if style == ScalarStyle::Plain {
-            Scalar::plain(text)
-        } else {
-            Scalar::Text(text)
-        });
-    };
-    let name = format!("{}{}", tag.handle(), tag.suffix());
-    if name == "!" {
-        return Ok(Scalar::Text(text));
-    }
-    Scalar::tagged(&name, text)
-}
-
-fn is_merge(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
-    text == "<<"
-        && match tag {
-            None => style == ScalarStyle::Plain,
-            Some(tag) => matches!(
-                (tag.handle(), tag.suffix()),
-                ("tag:yaml.org,2002:", "merge") | ("", "!")
-            ),
-        }
 }
 
 /// A node that has a name.
@@ -110,7 +67,7 @@ struct Composer<'t> {
 impl<'t> Composer<'t> {
     fn new(chunk: &Chunk<'t>, limits: &Limits) -> Self {
         Self {
-            events: Parser::new_from_str_with_options(chunk.text, options()),
+            events: Parser::new_from_str_with_options(chunk.text, dialect::options()),
             text: chunk.text,
             flow: 0,
             first_line: chunk.line,
@@ -134,7 +91,7 @@ impl<'t> Composer<'t> {
         match self.events.next() {
             Some(Ok((event, span))) => {
                 if let Event::Scalar(text, style, ..) = &event
-                    && let Some(message) = self.read_otherwise(text, *style, span)
+                    && let Some(message) = dialect::read_otherwise(self.text, text, *style, span, self.flow > 0)
                 {
                     return Err(self.error(span, message));
                 }
@@ -143,35 +100,6 @@ impl<'t> Composer<'t> {
             Some(Err(error)) => Err(self.scan_error(&error)),
             None => Ok((Event::StreamEnd, Span::default())),
         }
-    }
-
-    /// Why the scalar at `span` is something else for a YAML 1.1 reader than for the parser beneath us.
-    fn read_otherwise(&self, text: &str, style: ScalarStyle, span: Span) -> Option<&'static str> {
-        let source = |marker: Marker| self.text.get(marker.byte_offset()?..);
-        match style {
-            ScalarStyle::Plain if self.flow > 0 => {
-                let next = source(span.end)?.trim_start().strip_prefix(':');
-                if next.is_some_and(|next| next.starts_with([',', '[', ']', '{', '}'])) {
-                    return Some(
-                        "kubectl takes the colon for part of the text: put a space behind it, or quotes around",
-                    );
-                }
-                text.starts_with([':', '?'])
-                    .then_some("text that begins with `:` or `?` between brackets must be quoted")
-            }
-            ScalarStyle::Literal | ScalarStyle::Folded if text.trim_start_matches('\n').starts_with('\t') => {
-                (!self.tells_indentation(span)).then_some("a tab where the indentation of the text is decided: indent with spaces")
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether the block scalar whose content begins at `span` has a digit in its header, as in `|2-`.
-    fn tells_indentation(&self, span: Span) -> bool {
-        let before = span.start.byte_offset().and_then(|at| self.text.get(..at)).unwrap_or_default();
-        let line = before.trim_end().rsplit('\n').next().unwrap_or_default();
-        let header = line.split(" #").next().unwrap_or_default().trim_end();
-        header.rsplit(['|', '>']).next().is_some_and(|told| told.contains(|char: char| char.is_ascii_digit()))
     }
 
     fn scan_error(&self, error: &ScanError) -> Error {
@@ -204,7 +132,8 @@ impl<'t> Composer<'t> {
     fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Value, Error> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let scalar = scalar(text, style, tag.as_deref()).map_err(|message| self.error(span, message))?;
+                let scalar =
+                    dialect::scalar(text, style, tag.as_deref()).map_err(|message| self.error(span, message))?;
                 let key = (anchor != 0).then(|| scalar.key());
                 let value = scalar.value().map_err(|message| self.error(span, message))?;
                 self.define(anchor, &value, key, span)?;
@@ -263,7 +192,7 @@ impl<'t> Composer<'t> {
             let (event, span) = self.next()?;
             match &event {
                 Event::MappingEnd => return Ok(fields),
-                Event::Scalar(text, style, _, tag) if is_merge(text, *style, tag.as_deref()) => {
+                Event::Scalar(text, style, _, tag) if dialect::is_merge(text, *style, tag.as_deref()) => {
                     self.merge(&mut fields, depth)?;
                     continue;
                 }
@@ -286,7 +215,7 @@ impl<'t> Composer<'t> {
     fn key(&mut self, event: Event<'t>, span: Span) -> Result<String, Error> {
         let key = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                scalar(text, style, tag.as_deref()).and_then(|scalar| {
+                dialect::scalar(text, style, tag.as_deref()).and_then(|scalar| {
                     let key = scalar.key();
                     if anchor != 0 {
                         // A key that is no value (`.inf`) still names itself where an alias repeats it.
@@ -440,30 +369,4 @@ impl Size {
 
 fn too_deep() -> String {
     format!("nested too deeply: more than {MAX_DEPTH} levels")
-}
-
-/// Refuses what kubectl refuses in any place of a YAML text, and the line breaks that YAML 1.1 had beyond
-/// those of YAML 1.2: kubectl would end the line there and most people's editors do not show it.
-fn refuse_odd_characters(chunk: &Chunk<'_>) -> Result<(), Error> {
-    let odd = |char: char| match char {
-        '\t' | '\n' | '\r' => false,
-        '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{7f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => true,
-        char => char < ' ' || ('\u{80}'..='\u{9f}').contains(&char),
-    };
-    // At the very start it marks the byte order, as in files that were concatenated.
-    let marked = usize::from(chunk.text.starts_with('\u{feff}'));
-    let Some((at, char)) = chunk.text.char_indices().skip(marked).find(|(_, char)| odd(*char)) else {
-        return Ok(());
-    };
-    let Place { line, column } = super::end_of(&chunk.text[..at]);
-    let code = u32::from(char);
-    let message =
-        format!("character U+{code:04X} cannot stand in YAML: write it as \"\\u{code:04x}\" in double quotes");
-    Err(Error::new(
-        Place {
-            line: line + chunk.line - 1,
-            column,
-        },
-        message,
-    ))
 }

@@ -5,7 +5,7 @@
 use granit_parser::{Event, Parser, Span, StrInput};
 
 use super::stream::normal_lines;
-use super::{Place, compose};
+use super::{Place, dialect};
 
 /// The place of the field that the JSON pointer names, in the document that starts on `line` of `text` (see
 /// [`super::Document`]): the key of a map's entry, the start of a list's item. A field that stands somewhere
@@ -19,7 +19,7 @@ pub fn locate(text: &str, line: usize, pointer: &str) -> Option<Place> {
         .map(str::len)
         .sum();
     let mut walk = Walk {
-        events: Parser::new_from_str_with_options(&text[start..], compose::options()),
+        events: Parser::new_from_str_with_options(&text[start..], dialect::options()),
         skipped: line - 1,
         found: None,
     };
@@ -74,7 +74,7 @@ impl<'t> Walk<'t> {
             let matches = match key {
                 Event::MappingEnd => return None,
                 Event::Scalar(text, style, _, tag) => {
-                    compose::scalar(text, style, tag.as_deref())
+                    dialect::scalar(text, style, tag.as_deref())
                         .and_then(|scalar| scalar.key())
                         .ok()?
                         == name
