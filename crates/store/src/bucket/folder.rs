@@ -1,0 +1,265 @@
+//! A bucket in a local folder: files that are on disk before anybody is told of them.
+//!
+//! [`LocalFileSystem`] writes a staged file, flushes it, links it to its name (which fails if the name is taken,
+//! so it is put-if-absent) and flushes the folder. What [`Folder`] adds is that nothing is *seen* before it is
+//! durable: between the link and the flush another writer could meet the name and build upon it, so every answer
+//! that a file exists flushes the folders above it first. A clean folder's flush costs microseconds.
+//!
+//! Staged files that a crash left behind are invisible to listings; opening the folder removes the old ones.
+
+use std::{
+    fmt, fs, io,
+    path::{Path as FilePath, PathBuf},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result, local::LocalFileSystem, path::Path,
+};
+
+use crate::error::Error;
+
+/// How old a staged file must be to be taken for one that a crash left behind. Writing one takes seconds.
+const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
+
+/// A local folder as an object store that is durable when it answers.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    files: LocalFileSystem,
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Opens the folder at `path`, making it (for this user only) if it is not there. Blocks.
+    pub(crate) fn open(path: &FilePath) -> Result<Self, Error> {
+        let failed = |error: io::Error| Error::folder(path, &error);
+        create_private(path).map_err(failed)?;
+        let root = fs::canonicalize(path).map_err(failed)?;
+        if !root.is_dir() {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        let files = LocalFileSystem::new_with_prefix(&root).map_err(|error| failed(io::Error::other(error)))?;
+        if let Err(error) = remove_abandoned(&root) {
+            tracing::debug!(folder = %root.display(), %error, "files left by a crash were not looked for");
+        }
+        Ok(Self {
+            files: files.with_fsync(true),
+            root,
+        })
+    }
+
+    /// Makes the folders above `location` durable, the file's own name included.
+    async fn sync(&self, location: &Path) -> Result<()> {
+        let mut folder = self.files.path_to_filesystem(location)?;
+        let root = self.root.clone();
+        let synced = tokio::task::spawn_blocking(move || {
+            while folder.pop() && folder.starts_with(&root) {
+                sync_folder(&folder)?;
+            }
+            Ok::<_, io::Error>(())
+        });
+        synced.await?.map_err(|error| object_store::Error::Generic {
+            store: "Folder",
+            source: Box::new(error),
+        })
+    }
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Folder({})", self.root.display())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Folder {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let result = self.files.put_opts(location, payload, options).await;
+        if matches!(result, Ok(_) | Err(object_store::Error::AlreadyExists { .. })) {
+            self.sync(location).await?;
+        }
+        result
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.files.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let result = self.files.get_opts(location, options).await?;
+        self.sync(location).await?;
+        Ok(result)
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.files.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.files.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.files.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.files.copy_opts(from, to, options).await
+    }
+}
+
+/// Makes `path` and what is missing above it, for this user only and durably.
+fn create_private(path: &FilePath) -> io::Result<()> {
+    let mut missing: Vec<&FilePath> = path
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .collect();
+    while let Some(folder) = missing.pop() {
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match builder.create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_folder(parent.unwrap_or(FilePath::new(".")))?;
+    }
+    Ok(())
+}
+
+/// Flushes a folder. One that cannot be flushed because nobody can write to it holds nothing to flush.
+fn sync_folder(folder: &FilePath) -> io::Result<()> {
+    match fs::File::open(folder)?.sync_all() {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Removes staged files that are older than any write that could still be under way.
+fn remove_abandoned(root: &FilePath) -> io::Result<()> {
+    // The age is measured by the file system's own clock: the other times it is compared with come from there.
+    let clock = root.join(format!("probe#{}", std::process::id()));
+    let now = fs::File::create(&clock).and_then(|file| file.metadata()?.modified());
+    fs::remove_file(&clock)?;
+    let now = now?;
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for item in fs::read_dir(folder)? {
+            let item = item?;
+            if item.file_type()?.is_dir() {
+                folders.push(item.path());
+            } else if is_staged(&item.file_name().to_string_lossy()) {
+                let age = now.duration_since(item.metadata()?.modified()?).unwrap_or_default();
+                if age > ABANDONED_AFTER {
+                    fs::remove_file(item.path())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Is this how [`LocalFileSystem`] names files that are still being written?
+fn is_staged(name: &str) -> bool {
+    name.rsplit_once('#')
+        .is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use object_store::{ObjectStoreExt, PutMode};
+
+    use super::*;
+
+    fn create() -> PutOptions {
+        PutOptions::from(PutMode::Create)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn folder_is_made_for_this_user_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        Folder::open(&place.path().join("data/bucket")).unwrap();
+        for made in ["data", "data/bucket"] {
+            assert_eq!(
+                fs::metadata(place.path().join(made)).unwrap().permissions().mode() & 0o777,
+                0o700
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn abandoned_files_are_not_seen_and_old_ones_are_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        folder
+            .put_opts(&Path::from("journal/1"), "kept".into(), create())
+            .await
+            .unwrap();
+        let (old, young) = (place.path().join("journal/2#1"), place.path().join("journal/3#1"));
+        fs::write(&old, "half").unwrap();
+        fs::write(&young, "half").unwrap();
+        fs::File::open(&old)
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+
+        let folder = Folder::open(place.path()).unwrap();
+        assert!(!old.exists());
+        assert!(young.exists(), "somebody may be writing it");
+        assert!(folder.get(&Path::from("journal/3")).await.is_err());
+        // A writer of the same name is not held up by what is left of the other.
+        folder
+            .put_opts(&Path::from("journal/3"), "whole".into(), create())
+            .await
+            .unwrap();
+        let read = folder
+            .get(&Path::from("journal/3"))
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        assert_eq!(&read[..], b"whole");
+        assert_eq!(fs::read(place.path().join("journal/1")).unwrap(), b"kept");
+        let left: Vec<_> = fs::read_dir(place.path())
+            .unwrap()
+            .map(|item| item.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["journal"]);
+    }
+
+    #[test]
+    fn file_in_the_place_of_the_folder_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let error = Folder::open(&path).unwrap_err();
+            assert!(error.is_unwritable());
+            assert!(
+                error.to_string().contains("a file is where a folder should be"),
+                "{error}"
+            );
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The task behind the journal: takes the intents that wait, and makes one entry of them.
+//!
+//! What an entry will say is worked out by [`Plan::new`], a pure function of the state, the intents and the time.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use driftless_model::{
+    event::Event,
+    fleet::{Append, Intent},
+    journal::Entry,
+    snapshot::Snapshot,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use rand::{Rng, rngs::StdRng};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Clock, Outcome, Pending, Settings, State, checkpoint, follow};
+use crate::{
+    bucket::{Bucket, Put},
+    error::{Cause, Error},
+};
+
+/// No pause between tries is longer.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// Snapshots of one entry that are stored at once.
+const CONCURRENCY: usize = 8;
+
+type Answer = Result<Outcome, Error>;
+
+/// The writer and follower of one process. Somebody has to [`run`](Task::run) it.
+pub struct Task {
+    bucket: Bucket,
+    settings: Settings,
+    clock: Clock,
+    rng: StdRng,
+    states: watch::Sender<Arc<State>>,
+    intents: mpsc::Receiver<Pending>,
+    /// Checkpoints that are being written.
+    checkpoints: JoinSet<()>,
+    /// The newest checkpoint that was read or begun.
+    checkpoint: u64,
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task")
+            .field("tip", &self.states.borrow().tip)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Task {
+    pub(super) fn new(
+        bucket: Bucket,
+        settings: Settings,
+        clock: Clock,
+        rng: StdRng,
+        states: watch::Sender<Arc<State>>,
+        intents: mpsc::Receiver<Pending>,
+        checkpoint: u64,
+    ) -> Self {
+        Self {
+            bucket,
+            settings,
+            clock,
+            rng,
+            states,
+            intents,
+            checkpoints: JoinSet::new(),
+            checkpoint,
+        }
+    }
+
+    /// Writes and follows until `stop`; then carries out what is still waiting, and ends.
+    ///
+    /// # Errors
+    /// [`Error::is_broken_journal`], when an entry appears that does not fit. Everything that waits is answered with
+    /// the same, and nothing more may be written to the bucket.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+        self.write_due_checkpoint();
+        let mut result = self.serve(&stop).await;
+        self.intents.close();
+        let mut batch = Vec::new();
+        while self.intents.recv_many(&mut batch, self.settings.max_batch).await > 0 {
+            match &result {
+                Ok(()) => result = self.commit(std::mem::take(&mut batch)).await,
+                Err(error) => answer_all(std::mem::take(&mut batch), error),
+            }
+        }
+        while self.checkpoints.join_next().await.is_some() {}
+        result
+    }
+
+    async fn serve(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        let mut poll = tokio::time::interval(self.settings.poll);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::new();
+        let mut handles_left = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                taken = self.intents.recv_many(&mut batch, self.settings.max_batch), if handles_left => {
+                    handles_left = taken > 0;
+                    self.commit(std::mem::take(&mut batch)).await?;
+                }
+                _ = poll.tick() => match self.follow().await {
+                    Err(error) if error.is_broken_journal() => return Err(error),
+                    Err(error) => tracing::warn!(%error, "the journal could not be followed; the next poll tries again"),
+                    Ok(_) => {}
+                },
+                Some(_) = self.checkpoints.join_next() => {}
+            }
+        }
+    }
+
+    /// Carries out a batch and answers all of it. Fails only where the task has to end.
+    async fn commit(&mut self, batch: Vec<Pending>) -> Result<(), Error> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let intents: Vec<&Intent> = batch.iter().map(|pending| &pending.intent).collect();
+        match self.settle(&intents).await {
+            Ok(answers) => {
+                for (pending, answer) in batch.into_iter().zip(answers) {
+                    // A caller that has gone away wants no answer.
+                    let _gone = pending.answer.send(answer);
+                }
+                self.write_due_checkpoint();
+                Ok(())
+            }
+            Err(error) => {
+                answer_all(batch, &error);
+                if error.is_broken_journal() {
+                    return Err(error);
+                }
+                tracing::warn!(%error, "a batch of changes was not committed");
+                Ok(())
+            }
+        }
+    }
+
+    /// Decides `intents` on the newest state, until an entry with their events is in the journal.
+    async fn settle(&mut self, intents: &[&Intent]) -> Result<Vec<Answer>, Error> {
+        loop {
+            let state = Arc::clone(&self.states.borrow());
+            let plan = Plan::new(&state, intents, (self.clock)());
+            if plan.events.is_empty() {
+                // Nothing to append, so no put shows whether the state was the newest.
+                match self.follow().await? {
+                    true => continue,
+                    false => return Ok(plan.answers),
+                }
+            }
+            let entry = Entry {
+                seq: state.tip.next_seq(),
+                prev: state.tip.hash,
+                time: plan.time,
+                writer: self.settings.writer.clone(),
+                nonce: hex::encode(self.rng.random::<[u8; 16]>()),
+                events: plan.events,
+            };
+            let bytes = Bytes::from(entry.encode());
+            // Folded before it is written: an entry that does not fit must never reach the journal.
+            let mut next = State::clone(&state);
+            next.take(&bytes)?;
+            self.put_snapshots(&plan.snapshots).await?;
+            match self.append(entry.seq, &bytes).await? {
+                None => {
+                    self.states.send_replace(Arc::new(next));
+                    return Ok(plan.answers);
+                }
+                Some(winner) => {
+                    tracing::debug!(seq = entry.seq, "another writer was faster");
+                    self.states
+                        .send_replace(Arc::new(follow::newer_from(&self.bucket, &state, winner).await?));
+                }
+            }
+        }
+    }
+
+    /// Puts entry `seq`. Returns `None` when it is in the journal, or the entry of the writer that was faster.
+    ///
+    /// An answer that was lost is made up for by reading: an entry with these very bytes, the nonce included,
+    /// can only be this one, whichever try put it there.
+    async fn append(&mut self, seq: u64, bytes: &Bytes) -> Result<Option<Bytes>, Error> {
+        let mut attempt = 0;
+        loop {
+            let put = self.bucket.put_entry(seq, bytes.clone()).await;
+            if matches!(put, Ok(Put::Created)) {
+                return Ok(None);
+            }
+            let failure = match (self.bucket.entry(seq).await, put) {
+                (Ok(Some(found)), _) => return Ok((found != *bytes).then_some(found)),
+                // A write that the bucket refused for good did not happen, and will not later.
+                (Ok(None), Err(error)) if error.is_unwritable() => return Err(error),
+                (_, Err(error)) | (Err(error), Ok(_)) => error,
+                (Ok(None), Ok(_)) => Error::MissingEntry {
+                    seq,
+                    later: "the bucket says that its name is taken".to_owned(),
+                },
+            };
+            attempt += 1;
+            if attempt >= self.settings.attempts {
+                let source = Cause::of(&failure);
+                return Err(Error::Unconfirmed { seq, source });
+            }
+            self.pause(attempt).await;
+        }
+    }
+
+    /// Stores what the events name, before an entry names it.
+    async fn put_snapshots(&mut self, snapshots: &[Bytes]) -> Result<(), Error> {
+        let mut attempt = 0;
+        loop {
+            let puts = snapshots.iter().map(|bytes| self.bucket.put_object(bytes));
+            let stored = stream::iter(puts)
+                .buffer_unordered(CONCURRENCY)
+                .try_for_each(|_| async { Ok(()) })
+                .await;
+            attempt += 1;
+            match stored {
+                Err(error) if error.is_retryable() && attempt < self.settings.attempts => self.pause(attempt).await,
+                result => return result,
+            }
+        }
+    }
+
+    /// Folds what others have appended. Says whether that was anything.
+    async fn follow(&mut self) -> Result<bool, Error> {
+        let state = Arc::clone(&self.states.borrow());
+        let newer = follow::newer(&self.bucket, &state).await?;
+        Ok(newer.map(|newer| self.states.send_replace(Arc::new(newer))).is_some())
+    }
+
+    fn write_due_checkpoint(&mut self) {
+        let state = Arc::clone(&self.states.borrow());
+        let every = self.settings.checkpoint_every.max(1);
+        // Whoever wrote an entry checks, so it is rare that two processes write the same one; harmless if they do.
+        if state.tip.seq / every > self.checkpoint / every {
+            self.checkpoint = state.tip.seq;
+            self.checkpoints.spawn(checkpoint::write(self.bucket.clone(), state));
+        }
+    }
+
+    /// Waits longer after each attempt, and never as long as another writer that failed at the same moment.
+    async fn pause(&mut self, attempt: u32) {
+        let longest = self
+            .settings
+            .backoff
+            .saturating_mul(1 << attempt.min(16))
+            .min(MAX_BACKOFF);
+        let pause = longest.mul_f64(self.rng.random_range(0.5..1.0));
+        tokio::time::sleep_until(Instant::now() + pause).await;
+    }
+}
+
+fn answer_all(batch: Vec<Pending>, error: &Error) {
+    for pending in batch {
+        let _gone = pending.answer.send(Err(error.clone()));
+    }
+}
+
+/// What one entry would say, and what would be answered once it is durable.
+///
+/// Refusals wait for it too: they may rest on an event earlier in the same entry.
+struct Plan {
+    time: Timestamp,
+    events: Vec<Event>,
+    snapshots: Vec<Bytes>,
+    answers: Vec<Answer>,
+}
+
+impl Plan {
+    /// Decides `intents` in order, each on what the ones before make of `state`.
+    fn new(state: &State, intents: &[&Intent], time: Timestamp) -> Self {
+        let seq = state.tip.next_seq();
+        let mut fleet = state.fleet.clone();
+        let mut plan = Self {
+            time,
+            events: Vec::new(),
+            snapshots: Vec::new(),
+            answers: Vec::new(),
+        };
+        for intent in intents {
+            let answer = match fleet.decide(intent, time) {
+                Err(refusal) => Err(refusal.into()),
+                Ok(None) => Ok(Outcome {
+                    seq: if plan.events.is_empty() { state.tip.seq } else { seq },
+                    event: None,
+                    snapshot: None,
+                }),
+                Ok(Some(Append { event, snapshot })) => match fleet.apply_event(&event, seq, time) {
+                    Err(refusal) => {
+                        // Half-applied: start over from what the events so far make.
+                        fleet = state.fleet.clone();
+                        for event in &plan.events {
+                            fleet
+                                .apply_event(event, seq, time)
+                                .expect("it applied to the same state before");
+                        }
+                        Err(refusal.into())
+                    }
+                    Ok(()) => {
+                        let hash = snapshot.as_ref().map(Snapshot::hash);
+                        plan.snapshots.extend(snapshot.map(|snapshot| snapshot.encode().into()));
+                        plan.events.push(event.clone());
+                        Ok(Outcome {
+                            seq,
+                            event: Some(event),
+                            snapshot: hash,
+                        })
+                    }
+                },
+            };
+            plan.answers.push(answer);
+        }
+        plan
+    }
+}
