@@ -1,0 +1,166 @@
+//! Pushing: ask which objects are missing, upload those, publish. Every step is safe to repeat.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use driftless_model::name::ComponentName;
+
+use super::*;
+use crate::push::{Parent, Progress, Push, Pushed};
+
+/// For one upload request to be stored.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// Compressed bytes after which an upload request is closed and acknowledged before the next one.
+const UPLOAD_BATCH: usize = 8 << 20;
+/// As zstd's own default: more effort costs time in every push and saves little.
+const LEVEL: i32 = 3;
+
+/// A bundle ready to be sent.
+struct Encoded {
+    component: ComponentName,
+    hash: ObjectHash,
+    bytes: Vec<u8>,
+}
+
+impl Client {
+    /// Pushes. `progress` is told how far it is.
+    ///
+    /// # Guarantees
+    /// Either all components are as asked, or none changed. Repeating a push that succeeded changes nothing.
+    ///
+    /// # Errors
+    /// `is_conflict` when somebody else changed one of the components since `expected_parent`; `is_not_found`
+    /// when there is no such channel; [`Error::Bundle`] when a bundle is too large.
+    pub async fn push(&self, push: Push, mut progress: impl FnMut(Progress)) -> Result<Pushed, Error> {
+        let Push {
+            channel,
+            bundles,
+            remove,
+            expected_parent,
+            message,
+            source,
+        } = push;
+        let encoded = bundles.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        let uploaded = self.upload(&encoded, &mut progress).await?;
+        progress(Progress::Publishing);
+        let set = encoded.iter().map(|encoded| v1::ComponentChange {
+            component: encoded.component.to_string(),
+            bundle: Some(proto::to_hash(&encoded.hash)),
+        });
+        let removed = remove.iter().map(|name| v1::ComponentChange {
+            component: name.to_string(),
+            bundle: None,
+        });
+        let request = v1::PublishRequest {
+            channel: channel.to_string(),
+            components: set.chain(removed).collect(),
+            expected_parent: expected_parent.map(|parent| match parent {
+                Parent::Empty => Bytes::new(),
+                Parent::Snapshot(hash) => proto::to_hash(&hash),
+            }),
+            message,
+            source,
+        };
+        let response = self
+            .repeat(ANSWER_TIMEOUT, async || {
+                self.publish.clone().publish(request.clone()).await
+            })
+            .await?;
+        Ok(Pushed {
+            snapshot: proto::hash("snapshot", &response.snapshot)?,
+            sequence: response.sequence,
+            unchanged: response.unchanged,
+            clusters: response.clusters,
+            uploaded,
+        })
+    }
+
+    /// Uploads what the server lacks; says how many that were.
+    async fn upload(&self, encoded: &[Encoded], progress: &mut impl FnMut(Progress)) -> Result<usize, Error> {
+        if encoded.is_empty() {
+            return Ok(0);
+        }
+        let by_hash: BTreeMap<_, _> = encoded.iter().map(|encoded| (encoded.hash, &encoded.bytes)).collect();
+        let request = v1::MissingObjectsRequest {
+            hashes: by_hash.keys().map(proto::to_hash).collect(),
+        };
+        let response = self
+            .repeat(ANSWER_TIMEOUT, async || {
+                self.publish.clone().missing_objects(request.clone()).await
+            })
+            .await?;
+        let missing = proto::hashes("hashes", &response.hashes)?;
+        progress(Progress::Compared {
+            objects: by_hash.len(),
+            missing: missing.len(),
+        });
+
+        let mut sent = (0, 0);
+        let mut batch = Vec::new();
+        for hash in &missing {
+            // A hash that was not asked about is not ours to send.
+            let Some(bytes) = by_hash.get(hash) else { continue };
+            batch.push(v1::Object {
+                hash: proto::to_hash(hash),
+                zstd: compress(hash, bytes)?,
+            });
+            if batch.iter().map(|object| object.zstd.len()).sum::<usize>() >= UPLOAD_BATCH {
+                self.put(std::mem::take(&mut batch), missing.len(), &mut sent, progress)
+                    .await?;
+            }
+        }
+        if !batch.is_empty() {
+            self.put(batch, missing.len(), &mut sent, progress).await?;
+        }
+        Ok(sent.0)
+    }
+
+    async fn put(
+        &self,
+        batch: Vec<v1::Object>,
+        of: usize,
+        sent: &mut (usize, usize),
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<(), Error> {
+        sent.0 += batch.len();
+        sent.1 += batch.iter().map(|object| object.zstd.len()).sum::<usize>();
+        self.repeat(UPLOAD_TIMEOUT, async || {
+            self.publish
+                .clone()
+                .put_objects(futures::stream::iter(batch.clone()))
+                .await
+        })
+        .await?;
+        progress(Progress::Uploaded {
+            objects: sent.0,
+            of,
+            bytes: sent.1,
+        });
+        Ok(())
+    }
+}
+
+fn encode(bundle: &Bundle) -> Result<Encoded, Error> {
+    let bytes = bundle.encode();
+    if bytes.len() > bundle::MAX_BYTES {
+        let cause = Box::new(bundle::Error::TooLarge(bytes.len()));
+        return Err(Error::Bundle {
+            component: bundle.component.clone(),
+            cause,
+        });
+    }
+    Ok(Encoded {
+        component: bundle.component.clone(),
+        hash: ObjectHash::of(&bytes),
+        bytes,
+    })
+}
+
+fn compress(hash: &ObjectHash, bytes: &[u8]) -> Result<Bytes, Error> {
+    let compressed = zstd::encode_all(bytes, LEVEL);
+    let refuse = |error: std::io::Error| Error::Refused {
+        code: Code::Internal,
+        message: format!("cannot compress bundle {}: {error}", hash.short()),
+    };
+    compressed.map(Bytes::from).map_err(refuse)
+}

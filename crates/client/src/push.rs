@@ -1,0 +1,110 @@
+//! What a push takes, and what it tells while and after it runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use driftless_model::{
+    bundle::Bundle,
+    hash::ObjectHash,
+    name::{ChannelName, ComponentName},
+};
+use serde::Serialize;
+
+/// New versions of some components of one channel. They take effect together or not at all.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The new versions, one per component.
+    pub bundles: Vec<Bundle>,
+    /// Components to remove.
+    pub remove: BTreeSet<ComponentName>,
+    /// What the push is built upon; absent: whatever is there is overwritten.
+    pub expected_parent: Option<Parent>,
+    /// Why.
+    pub message: String,
+    /// Where the manifests come from: `host`, `path`, `commit` and the like.
+    pub source: BTreeMap<String, String>,
+}
+
+/// What a channel held when a push was prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// Nothing: nobody had pushed to the channel yet.
+    Empty,
+    /// This snapshot.
+    Snapshot(ObjectHash),
+}
+
+impl Push {
+    /// A push to `channel` that changes nothing yet.
+    pub fn new(channel: ChannelName) -> Self {
+        Self {
+            channel,
+            bundles: Vec::new(),
+            remove: BTreeSet::new(),
+            expected_parent: None,
+            message: String::new(),
+            source: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a new version of a component.
+    #[must_use]
+    pub fn bundle(mut self, bundle: Bundle) -> Self {
+        self.bundles.push(bundle);
+        self
+    }
+
+    /// Removes a component.
+    #[must_use]
+    pub fn remove(mut self, component: ComponentName) -> Self {
+        self.remove.insert(component);
+        self
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+}
+
+/// How far a push is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The server was asked which of the objects it lacks.
+    Compared {
+        /// All objects of the push.
+        objects: usize,
+        /// Those that have to be uploaded.
+        missing: usize,
+    },
+    /// Some objects were stored.
+    Uploaded {
+        /// Stored so far.
+        objects: usize,
+        /// To store in all.
+        of: usize,
+        /// Compressed bytes sent so far.
+        bytes: usize,
+    },
+    /// Everything is there; the change itself is on its way.
+    Publishing,
+}
+
+/// What a push came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pushed {
+    /// The channel's snapshot after the push.
+    pub snapshot: ObjectHash,
+    /// The journal entry that holds the push; 0 when nothing changed.
+    pub sequence: u64,
+    /// Was everything as asked already?
+    pub unchanged: bool,
+    /// Clusters that follow the channel.
+    pub clusters: u32,
+    /// Objects that had to be uploaded.
+    pub uploaded: usize,
+}
