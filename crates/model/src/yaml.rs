@@ -7,7 +7,9 @@
 //! # Stricter than kubectl
 //! Where kubectl loses part of a file without a word, this is an error: a key given twice (it takes the last),
 //! documents behind `...` (it drops them), bytes that are not UTF-8 (it replaces them), the line breaks
-//! U+0085, U+2028 and U+2029 as raw characters, and nesting beyond [`MAX_DEPTH`].
+//! U+0085, U+2028 and U+2029 as raw characters, and nesting beyond [`MAX_DEPTH`]. Also refused, because the
+//! parser beneath follows YAML 1.2 there: `[a:]`, `[-]`, and quoted text whose next line is not indented more
+//! than what it belongs to.
 //!
 //! # More lenient than kubectl
 //! `"\/"` in double quotes, tabs that indent nothing, and anchor names with punctuation are taken: each can mean

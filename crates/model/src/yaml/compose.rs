@@ -107,6 +107,9 @@ impl<'t> Composer<'t> {
             ErrorKind::RecursionLimitExceeded => too_deep(),
             ErrorKind::DirectiveDisallowed => "kubectl does not read YAML directives: remove the line".to_owned(),
             ErrorKind::ExpectedDocumentStart => "belongs to nothing above it: check the indentation".to_owned(),
+            ErrorKind::InvalidQuotedScalarIndent => {
+                "a quote above is not closed, or its text goes on here without indentation".to_owned()
+            }
             ErrorKind::UnknownAnchor => "alias of an anchor that this document does not define".to_owned(),
             _ => error.info(),
         };

@@ -355,6 +355,14 @@ fn odd_characters_are_refused_by_name_and_place() {
 
 #[test]
 fn broken_yaml_names_line_and_column() {
+    assert_eq!(
+        refusal("a: \"open\nb: 1\n").to_string(),
+        "2:1: a quote above is not closed, or its text goes on here without indentation"
+    );
+    assert_eq!(
+        refusal("  a: 1\nb: 1\n").to_string(),
+        "2:1: belongs to nothing above it: check the indentation"
+    );
     for (text, line) in [
         ("a: 1\n b: 2\n", 2),
         ("a: [1, 2\nb: 3\n", 2),
