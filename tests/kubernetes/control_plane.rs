@@ -67,13 +67,7 @@ async fn full_plane_starts_and_says_what_it_costs() -> Result<()> {
         return Ok(());
     };
     println!("full control plane after {:?}", plane.start_time());
-    for component in [
-        Component::Etcd,
-        Component::ApiServer,
-        Component::ControllerManager,
-        Component::Scheduler,
-        Component::Kwok,
-    ] {
+    for component in Component::ALL {
         let process = plane.process(component)?;
         let (memory, processor) = (process.resident_bytes()?, process.cpu_time()?);
         println!(

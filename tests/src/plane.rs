@@ -55,6 +55,15 @@ pub enum Component {
 }
 
 impl Component {
+    /// Every part, in the order of their start.
+    pub const ALL: [Self; 5] = [
+        Self::Etcd,
+        Self::ApiServer,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Kwok,
+    ];
+
     /// The name of its process, its logs and its user in the audit log.
     pub fn name(self) -> &'static str {
         match self {
@@ -247,7 +256,7 @@ impl ControlPlane {
     pub async fn ready(&self, within: Duration) -> Result<()> {
         let client = self.client()?;
         let up = eventually(within, "kube-apiserver to be ready", async || {
-            if let Some(ended) = self.ended()? {
+            if let Some(ended) = self.ended(&[Component::Etcd, Component::ApiServer])? {
                 return Ok(Some(Err(ended)));
             }
             // Parts of /readyz?verbose are of no use while connections are refused; the error says so.
@@ -295,12 +304,12 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// The first part that ended by itself, in words. Parts killed by a test count too, so a
-    /// test restarts what it killed before it waits for readiness.
-    fn ended(&self) -> Result<Option<String>> {
+    /// The first of `components` that is not running any more, in words. One killed by a test counts
+    /// too, so a test restarts what it killed before it waits for readiness.
+    fn ended(&self, components: &[Component]) -> Result<Option<String>> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         for (component, process) in &*running {
-            if matches!(component, Component::Etcd | Component::ApiServer)
+            if components.contains(component)
                 && let Some(status) = process.exit()?
             {
                 return Ok(Some(format!("{} ended ({status})", component.name())));
@@ -332,9 +341,18 @@ impl ControlPlane {
     async fn service_account_exists(&self, namespace: &str, name: &str) -> Result<()> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client()?, namespace);
         let what = format!("ServiceAccount {namespace}/{name}");
-        eventually(START, &what, async || Ok(accounts.get_opt(name).await?.map(drop)))
-            .await
-            .map_err(|error| error.context(self.tails()))
+        let made = eventually(START, &what, async || {
+            if let Some(ended) = self.ended(&Component::ALL)? {
+                return Ok(Some(Err(ended)));
+            }
+            Ok(accounts.get_opt(name).await?.map(|_| Ok(())))
+        })
+        .await;
+        match made {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(ended)) => bail!("{ended} before there was {what}{}", self.tails()),
+            Err(error) => bail!("{error}{}", self.tails()),
+        }
     }
 }
 
