@@ -145,13 +145,15 @@ impl Bucket {
     /// # Errors
     /// When the bucket cannot be read.
     pub async fn missing(&self, hashes: &[ObjectHash]) -> Result<Vec<ObjectHash>, Error> {
-        let lookups = hashes.iter().map(|&hash| async move {
+        let lookup = |hash: ObjectHash| async move {
             match self.store.head(&layout::object(&hash)).await {
                 Ok(_) => Ok(None),
                 Err(object_store::Error::NotFound { .. }) => Ok(Some(hash)),
                 Err(error) => Err(Error::reading(format!("object {hash}"), error)),
             }
-        });
+        };
+        // Collected, since the compiler cannot tell that a stream over the closure is `Send`.
+        let lookups: Vec<_> = hashes.iter().copied().map(lookup).collect();
         stream::iter(lookups)
             .buffered(CONCURRENCY)
             .try_filter_map(|missing| async move { Ok(missing) })

@@ -220,7 +220,8 @@ impl Task {
     async fn put_snapshots(&mut self, snapshots: &[Bytes]) -> Result<(), Error> {
         let mut attempt = 0;
         loop {
-            let puts = snapshots.iter().map(|bytes| self.bucket.put_object(bytes));
+            // Collected, since the compiler cannot tell that a stream over the closure is `Send`.
+            let puts: Vec<_> = snapshots.iter().map(|bytes| self.bucket.put_object(bytes)).collect();
             let stored = stream::iter(puts)
                 .buffer_unordered(CONCURRENCY)
                 .try_for_each(|_| async { Ok(()) })

@@ -1,0 +1,238 @@
+//! The one port: TCP, TLS, and HTTP/1.1 or HTTP/2 as the client likes, all into one router.
+//!
+//! A connection that fails hurts nobody else and makes no noise: the internet knocks on every port. The clients of
+//! this server are told what is wrong by a TLS alert or a gRPC status.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use rustls::{
+    ServerConfig, ServerConnection,
+    pki_types::{CertificateDer, UnixTime},
+    version::{TLS12, TLS13},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use crate::{
+    Error,
+    auth::{Certificate, Issuer, Peer},
+    metrics::Metrics,
+    pki::{Serving, Verifiers, provider},
+    settings::Clock,
+};
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Handshakes are the dearest thing that a stranger can ask for.
+const HANDSHAKES: usize = 128;
+/// Finds peers that are gone; rare, so that an idle stream costs next to nothing.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+const STREAMS_PER_CONNECTION: u32 = 256;
+/// Uploads of a few megabytes go through without waiting for the window.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// After an error of `accept`, mostly for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves the router at one port.
+pub(crate) struct Listener {
+    tcp: TcpListener,
+    connections: Arc<Connections>,
+}
+
+/// What all connections share.
+struct Connections {
+    tls: TlsAcceptor,
+    own: Option<Arc<dyn rustls::server::danger::ClientCertVerifier>>,
+    handshakes: Semaphore,
+    http: auto::Builder<TokioExecutor>,
+    router: Router,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+impl Listener {
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        serving: Arc<Serving>,
+        verifiers: Verifiers,
+        router: Router,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let versions = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
+        let versions = versions.map_err(|source| Error::Tls {
+            what: "TLS 1.2 and 1.3".to_owned(),
+            source,
+        })?;
+        let mut config = versions
+            .with_client_cert_verifier(verifiers.any)
+            .with_cert_resolver(serving);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let connections = Connections {
+            tls: TlsAcceptor::from(Arc::new(config)),
+            own: verifiers.own,
+            handshakes: Semaphore::new(HANDSHAKES),
+            http: http_settings(),
+            router,
+            metrics,
+            clock,
+        };
+        let tcp = TcpListener::bind(address)
+            .await
+            .map_err(|source| Error::Listen { address, source })?;
+        Ok(Self {
+            tcp,
+            connections: Arc::new(connections),
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Serves until `stop`; then takes no more connections, lets open calls finish, and after `grace` ends what is
+    /// still open.
+    pub(crate) async fn run(self, stop: CancellationToken, grace: Duration) {
+        let (open, kill) = (TaskTracker::new(), CancellationToken::new());
+        let _kill_if_dropped = kill.clone().drop_guard();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = self.tcp.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    let connection = Arc::clone(&self.connections).serve(stream, address, stop.clone());
+                    let kill = kill.clone();
+                    open.spawn(async move {
+                        tokio::select! {
+                            biased;
+                            () = kill.cancelled() => {}
+                            () = connection => {}
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self.tcp);
+        open.close();
+        if tokio::time::timeout(grace, open.wait()).await.is_err() {
+            tracing::warn!(connections = open.len(), "ending calls that did not finish in time");
+            kill.cancel();
+            open.wait().await;
+        }
+    }
+}
+
+fn http_settings() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    http
+}
+
+impl Connections {
+    async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, stop: CancellationToken) {
+        let tls = match self.handshake(stream).await {
+            Ok(tls) => tls,
+            Err(error) => {
+                self.metrics.failed_handshakes.inc();
+                tracing::debug!(%address, %error, "TLS handshake failed");
+                return;
+            }
+        };
+        let peer = Arc::new(Peer {
+            address,
+            certificate: self.certificate(tls.get_ref().1),
+        });
+        let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&peer));
+            let router = self.router.clone();
+            async move {
+                Ok::<_, Infallible>(
+                    router
+                        .oneshot(request.map(Body::new))
+                        .await
+                        .unwrap_or_else(|never| match never {}),
+                )
+            }
+        });
+        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(tls), service));
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            ended = connection.as_mut() => ended,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%address, error = %chain(error.as_ref()), "connection ended");
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
+        stream.set_nodelay(true)?;
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await?
+    }
+
+    /// Reads the certificate that the handshake accepted, if the client showed one.
+    fn certificate(&self, connection: &ServerConnection) -> Option<Certificate> {
+        let (leaf, rest) = connection.peer_certificates()?.split_first()?;
+        let issuer = if self.is_own(leaf, rest) {
+            Issuer::Own
+        } else {
+            Issuer::Operator
+        };
+        match Certificate::read(leaf, issuer) {
+            Ok(certificate) => Some(certificate),
+            Err(error) => {
+                tracing::warn!(error, "cannot read a client certificate that the handshake accepted");
+                None
+            }
+        }
+    }
+
+    fn is_own(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> bool {
+        let Some(own) = &self.own else {
+            return true;
+        };
+        let now = Duration::from_secs(u64::try_from((self.clock)().as_second()).unwrap_or(0));
+        own.verify_client_cert(leaf, rest, UnixTime::since_unix_epoch(now))
+            .is_ok()
+    }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,111 @@
+//! The server's own measurements, as Prometheus reads them at `/metrics`.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
+    registry::Registry,
+};
+
+/// The server's own measurements. Written wherever something happens, read by `/metrics`.
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// Agents whose stream is open.
+    pub(crate) agents: Gauge,
+    /// Newest journal entry that this server has folded.
+    pub(crate) journal_seq: Gauge<u64, AtomicU64>,
+    /// Pushes by how they ended: `published`, `unchanged`, `conflict`, `refused`, `failed`.
+    pub(crate) publishes: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Compressed bytes of objects sent to agents.
+    pub(crate) objects_sent: Counter,
+    /// Compressed bytes of objects stored for pushes.
+    pub(crate) objects_received: Counter,
+    /// Directives sent to agents.
+    pub(crate) directives: Counter,
+    /// Connections that ended before their TLS handshake was done.
+    pub(crate) failed_handshakes: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("driftless");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of this server", build);
+        let metrics = Self {
+            registry: Registry::default(),
+            agents: Gauge::default(),
+            journal_seq: Gauge::default(),
+            publishes: Family::default(),
+            objects_sent: Counter::default(),
+            objects_received: Counter::default(),
+            directives: Counter::default(),
+            failed_handshakes: Counter::default(),
+        };
+        registry.register(
+            "agents_connected",
+            "Agents whose stream is open at this server",
+            metrics.agents.clone(),
+        );
+        registry.register(
+            "journal_seq",
+            "Newest journal entry folded",
+            metrics.journal_seq.clone(),
+        );
+        registry.register("publish", "Pushes by result", metrics.publishes.clone());
+        let sent = metrics.objects_sent.clone();
+        registry.register("objects_sent_bytes", "Compressed bytes of objects sent to agents", sent);
+        let received = metrics.objects_received.clone();
+        registry.register(
+            "objects_received_bytes",
+            "Compressed bytes of objects stored for pushes",
+            received,
+        );
+        registry.register(
+            "directives_sent",
+            "Directives sent to agents",
+            metrics.directives.clone(),
+        );
+        let failed = metrics.failed_handshakes.clone();
+        registry.register(
+            "tls_handshakes_failed",
+            "Connections that ended during their TLS handshake",
+            failed,
+        );
+        Self { registry, ..metrics }
+    }
+
+    pub(crate) fn published(&self, result: &'static str) {
+        self.publishes.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// The page at `/metrics`.
+    pub(crate) fn encode(&self) -> String {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry).expect("writing to a string cannot fail");
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_dashboards_use() {
+        let metrics = Metrics::new();
+        metrics.agents.set(3);
+        metrics.published("conflict");
+        metrics.objects_sent.inc_by(7);
+        let page = metrics.encode();
+        for line in [
+            "driftless_agents_connected 3",
+            "driftless_journal_seq 0",
+            "driftless_publish_total{result=\"conflict\"} 1",
+            "driftless_objects_sent_bytes_total 7",
+            "driftless_build_info{version=",
+        ] {
+            assert!(page.contains(line), "{line} is not in\n{page}");
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! For release tooling: channels, objects and pushes.
+//!
+//! Nothing gets into the store from outside but bundles that keep every rule.
+
+mod upload;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use driftless_model::{
+    bundle,
+    fleet::{self, Expected, Intent},
+    hash::ObjectHash,
+    name::{ChannelName, ComponentName},
+    snapshot::{Provenance, Snapshot, changes},
+};
+use driftless_proto::{from_time, hash, opt_hash, to_hash, v1};
+use driftless_store::Error as StoreError;
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Core, Parts, channel_message, followers, hashes, parts};
+use crate::failure::Failure;
+
+const MAX_COMPONENTS: usize = 1000;
+const MAX_MESSAGE: usize = 16 * 1024;
+const MAX_SOURCE_ENTRIES: usize = 64;
+const MAX_SOURCE_BYTES: usize = 16 * 1024;
+const DEFAULT_LOG: u32 = 20;
+const MAX_LOG: u32 = 1000;
+/// Prefixes found are answered up to this many: more are no use to anybody.
+const MAX_FOUND: usize = 100;
+/// Bundles of one push that are looked at at once.
+const CONCURRENCY: usize = 16;
+
+pub(crate) struct Service {
+    core: Arc<Core>,
+    /// Bounds the memory of uploads that are being checked.
+    checks: Semaphore,
+}
+
+#[tonic::async_trait]
+impl v1::publish_server::Publish for Service {
+    async fn create_channel(
+        &self,
+        request: Request<v1::CreateChannelRequest>,
+    ) -> Result<Response<v1::Channel>, Status> {
+        let author = self.core.auth.admin(&request)?;
+        Ok(Response::new(
+            self.create_channel(author, &request.get_ref().name).await?,
+        ))
+    }
+
+    async fn list_channels(
+        &self,
+        request: Request<v1::ListChannelsRequest>,
+    ) -> Result<Response<v1::ListChannelsResponse>, Status> {
+        self.core.auth.admin(&request)?;
+        Ok(Response::new(self.list_channels()))
+    }
+
+    async fn get_channel(&self, request: Request<v1::GetChannelRequest>) -> Result<Response<v1::Channel>, Status> {
+        self.core.auth.admin(&request)?;
+        Ok(Response::new(self.channel(&parse_channel(&request.get_ref().name)?)?))
+    }
+
+    async fn missing_objects(
+        &self,
+        request: Request<v1::MissingObjectsRequest>,
+    ) -> Result<Response<v1::MissingObjectsResponse>, Status> {
+        self.core.auth.admin(&request)?;
+        let asked = hashes(&request.get_ref().hashes)?;
+        let missing = self.core.bucket.missing(&asked).await.map_err(Failure::from)?;
+        Ok(Response::new(v1::MissingObjectsResponse {
+            hashes: missing.iter().map(to_hash).collect(),
+        }))
+    }
+
+    async fn put_objects(
+        &self,
+        request: Request<Streaming<v1::Object>>,
+    ) -> Result<Response<v1::PutObjectsResponse>, Status> {
+        self.core.auth.admin(&request)?;
+        let mut objects = request.into_inner();
+        let mut stored = 0;
+        while let Some(object) = objects.message().await? {
+            self.put(object).await?;
+            stored += 1;
+        }
+        Ok(Response::new(v1::PutObjectsResponse { stored }))
+    }
+
+    async fn publish(&self, request: Request<v1::PublishRequest>) -> Result<Response<v1::PublishResponse>, Status> {
+        let author = self.core.auth.admin(&request)?;
+        let result = self.publish(author, request.into_inner()).await;
+        self.core.metrics.published(match &result {
+            Ok(response) if response.unchanged => "unchanged",
+            Ok(_) => "published",
+            Err(Failure::Refused(refusal)) if refusal.is_conflict() => "conflict",
+            Err(Failure::Store(_) | Failure::Internal(_)) => "failed",
+            Err(_) => "refused",
+        });
+        Ok(Response::new(result?))
+    }
+
+    type GetObjectsStream = Parts<v1::Object>;
+
+    async fn get_objects(
+        &self,
+        request: Request<v1::GetObjectsRequest>,
+    ) -> Result<Response<Self::GetObjectsStream>, Status> {
+        self.core.auth.admin(&request)?;
+        let wanted = VecDeque::from(hashes(&request.get_ref().hashes)?);
+        let state = (Arc::clone(&self.core), wanted);
+        Ok(Response::new(parts(state, |(core, mut wanted)| async move {
+            let Some(hash) = wanted.pop_front() else {
+                return Ok(None);
+            };
+            let zstd = core.objects.compressed(&hash).await?.unwrap_or_default();
+            Ok(Some((
+                v1::Object {
+                    hash: to_hash(&hash),
+                    zstd,
+                },
+                (core, wanted),
+            )))
+        })))
+    }
+
+    async fn find_object(
+        &self,
+        request: Request<v1::FindObjectRequest>,
+    ) -> Result<Response<v1::FindObjectResponse>, Status> {
+        self.core.auth.admin(&request)?;
+        let prefix = &request.get_ref().prefix;
+        if !(4..=64).contains(&prefix.len()) || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let text = format!("prefix: `{prefix}` is not the beginning of a hash: give 4 to 64 hexadecimal digits");
+            return Err(Failure::Argument(text).into());
+        }
+        let found = self.core.bucket.find(prefix).await.map_err(Failure::from)?;
+        Ok(Response::new(v1::FindObjectResponse {
+            hashes: found.iter().take(MAX_FOUND).map(to_hash).collect(),
+        }))
+    }
+
+    type LogStream = Parts<v1::LogEntry>;
+
+    async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<Self::LogStream>, Status> {
+        self.core.auth.admin(&request)?;
+        Ok(Response::new(self.log(request.get_ref())?))
+    }
+}
+
+impl Service {
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self {
+            core,
+            checks: Semaphore::new(cores),
+        }
+    }
+
+    async fn create_channel(&self, author: String, name: &str) -> Result<v1::Channel, Failure> {
+        let channel = parse_channel(name)?;
+        self.core
+            .journal
+            .submit(Intent::CreateChannel {
+                channel: channel.clone(),
+                author,
+            })
+            .await?;
+        self.channel(&channel)
+    }
+
+    fn list_channels(&self) -> v1::ListChannelsResponse {
+        let fleet = &self.core.state().fleet;
+        let mut counts: BTreeMap<&ChannelName, u32> = BTreeMap::new();
+        for cluster in fleet.clusters.values() {
+            *counts.entry(&cluster.channel).or_default() += 1;
+        }
+        let count = |name| counts.get(name).copied().unwrap_or_default();
+        let channels = fleet
+            .channels
+            .iter()
+            .map(|(name, channel)| channel_message(name, channel, count(name)));
+        v1::ListChannelsResponse {
+            channels: channels.collect(),
+        }
+    }
+
+    fn channel(&self, name: &ChannelName) -> Result<v1::Channel, Failure> {
+        let fleet = &self.core.state().fleet;
+        Ok(channel_message(name, fleet.channel(name)?, followers(fleet, name)))
+    }
+
+    async fn put(&self, object: v1::Object) -> Result<(), Failure> {
+        let hash = hash("object.hash", &object.hash)?;
+        let permit = self.checks.acquire().await.map_err(|_| Failure::Stopping)?;
+        let size = object.zstd.len();
+        let bytes = upload::check(hash, object.zstd).await?;
+        drop(permit);
+        // Compressed anew: agents get a frame that this server made, whatever the sender's tool does.
+        self.core.bucket.put_object(&bytes).await?;
+        self.core.metrics.objects_received.inc_by(size as u64);
+        Ok(())
+    }
+
+    async fn publish(&self, author: String, request: v1::PublishRequest) -> Result<v1::PublishResponse, Failure> {
+        let v1::PublishRequest {
+            channel,
+            components,
+            expected_parent,
+            message,
+            source,
+        } = request;
+        let channel = parse_channel(&channel)?;
+        check_provenance(&message, &source)?;
+        let components = read_components(&components)?;
+        // First of all, so that a typo is told before anything else.
+        self.core.state().fleet.channel(&channel)?;
+        let bundles = components
+            .iter()
+            .filter_map(|(component, bundle)| bundle.map(|bundle| (component, bundle)));
+        let checks: Vec<_> = bundles
+            .map(|(component, bundle)| self.check_bundle(component, bundle))
+            .collect();
+        stream::iter(checks)
+            .buffer_unordered(CONCURRENCY)
+            .try_collect::<()>()
+            .await?;
+        let expected = match &expected_parent {
+            None => None,
+            Some(parent) if parent.is_empty() => Some(Expected {
+                parent: None,
+                components: BTreeMap::new(),
+            }),
+            Some(parent) => Some(self.expected(&channel, hash("expected_parent", parent)?).await?),
+        };
+        let provenance = Provenance {
+            author,
+            message,
+            source,
+        };
+        let intent = Intent::Publish {
+            channel: channel.clone(),
+            components,
+            expected,
+            provenance,
+        };
+        let outcome = self.core.journal.submit(intent).await?;
+
+        let fleet = &self.core.state().fleet;
+        let unchanged = outcome.event.is_none();
+        let snapshot = outcome.snapshot.or(fleet.channel(&channel)?.snapshot);
+        Ok(v1::PublishResponse {
+            snapshot: snapshot.as_ref().map(to_hash).unwrap_or_default(),
+            sequence: if unchanged { 0 } else { outcome.seq },
+            unchanged,
+            clusters: followers(fleet, &channel),
+        })
+    }
+
+    /// Checks that a bundle is there and is a version of this component.
+    async fn check_bundle(&self, component: &ComponentName, bundle: ObjectHash) -> Result<(), Failure> {
+        let bytes = self.core.bucket.object(&bundle).await.map_err(|error| {
+            if error.is_not_found() {
+                let text = format!("bundle {bundle} of component `{component}` is not in the store: upload it first");
+                Failure::Precondition(text)
+            } else {
+                error.into()
+            }
+        })?;
+        // All its lines were checked when it was uploaded.
+        let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        match serde_json::from_slice::<bundle::Header>(header) {
+            Ok(header) if header.component == *component => Ok(()),
+            Ok(header) => Err(Failure::Argument(format!(
+                "bundle {bundle} is a version of component `{}`, not of `{component}`",
+                header.component
+            ))),
+            Err(_) => Err(Failure::Argument(format!(
+                "object {bundle}, set for component `{component}`, is no bundle"
+            ))),
+        }
+    }
+
+    /// What the pusher built upon, by the snapshot it names.
+    async fn expected(&self, name: &ChannelName, parent: ObjectHash) -> Result<Expected, Failure> {
+        let state = self.core.state();
+        let channel: &fleet::Channel = state.fleet.channel(name)?;
+        if channel.snapshot == Some(parent) {
+            return Ok(Expected {
+                parent: Some(parent),
+                components: channel.components.clone(),
+            });
+        }
+        match self.snapshot(&parent).await {
+            Ok(snapshot) => Ok(Expected {
+                parent: Some(parent),
+                components: snapshot.components,
+            }),
+            Err(Failure::NotFound(_)) => Err(Failure::Argument(format!(
+                "expected_parent: there is no snapshot {parent} in this store"
+            ))),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn snapshot(&self, hash: &ObjectHash) -> Result<Snapshot, Failure> {
+        read_snapshot(&self.core, hash).await
+    }
+
+    fn log(&self, request: &v1::LogRequest) -> Result<Parts<v1::LogEntry>, Failure> {
+        let channel = parse_channel(&request.channel)?;
+        let limit = match request.limit {
+            0 => DEFAULT_LOG,
+            limit => limit.min(MAX_LOG),
+        };
+        let head = self.core.state().fleet.channel(&channel)?.snapshot;
+        let walk = Walk {
+            core: Arc::clone(&self.core),
+            next: head.map(|hash| (hash, None)),
+            left: limit,
+        };
+        Ok(parts(walk, Walk::step))
+    }
+}
+
+/// A walk from a channel's newest snapshot back in time.
+struct Walk {
+    core: Arc<Core>,
+    /// The next to tell, and its content where it was read already.
+    next: Option<(ObjectHash, Option<Snapshot>)>,
+    left: u32,
+}
+
+impl Walk {
+    async fn step(mut self) -> Result<Option<(v1::LogEntry, Self)>, Failure> {
+        let Some((hash, known)) = self.next.take().filter(|_| self.left > 0) else {
+            return Ok(None);
+        };
+        self.left -= 1;
+        let snapshot = match known {
+            Some(snapshot) => snapshot,
+            None => read_snapshot(&self.core, &hash).await?,
+        };
+        let before = match &snapshot.parent {
+            Some(parent) => Some((*parent, read_snapshot(&self.core, parent).await?)),
+            None => None,
+        };
+        let empty = BTreeMap::new();
+        let changed = changes(
+            before.as_ref().map_or(&empty, |(_, before)| &before.components),
+            &snapshot.components,
+        );
+        let entry = v1::LogEntry {
+            snapshot: to_hash(&hash),
+            parent: snapshot.parent.as_ref().map(to_hash),
+            time: Some(from_time(snapshot.time)),
+            author: snapshot.provenance.author,
+            message: snapshot.provenance.message,
+            source: snapshot.provenance.source,
+            changes: changed
+                .into_iter()
+                .map(|(component, change)| v1::LogChange {
+                    component: component.to_string(),
+                    before: change.before.as_ref().map(to_hash),
+                    after: change.after.as_ref().map(to_hash),
+                })
+                .collect(),
+        };
+        self.next = before.map(|(hash, snapshot)| (hash, Some(snapshot)));
+        Ok(Some((entry, self)))
+    }
+}
+
+async fn read_snapshot(core: &Core, hash: &ObjectHash) -> Result<Snapshot, Failure> {
+    let bytes = match core.bucket.object(hash).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::ObjectNotFound(hash)) => {
+            return Err(Failure::NotFound(format!("snapshot {hash} is not in the store")));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Snapshot::decode(&bytes).map_err(|error| Failure::Argument(format!("object {hash} is no snapshot: {error}")))
+}
+
+fn parse_channel(name: &str) -> Result<ChannelName, Failure> {
+    Ok(name.parse::<ChannelName>()?)
+}
+
+fn read_components(components: &[v1::ComponentChange]) -> Result<BTreeMap<ComponentName, Option<ObjectHash>>, Failure> {
+    if components.is_empty() {
+        return Err(Failure::Argument(
+            "components: name at least one to set or to remove".to_owned(),
+        ));
+    }
+    if components.len() > MAX_COMPONENTS {
+        let text = format!(
+            "components: {} in one push are more than the {MAX_COMPONENTS} allowed",
+            components.len()
+        );
+        return Err(Failure::Argument(text));
+    }
+    let mut read = BTreeMap::new();
+    for change in components {
+        let name: ComponentName = change.component.parse()?;
+        let bundle = opt_hash("components.bundle", change.bundle.as_ref())?;
+        if read.insert(name, bundle).is_some() {
+            return Err(Failure::Argument(format!(
+                "components: `{}` is there twice",
+                change.component
+            )));
+        }
+    }
+    Ok(read)
+}
+
+fn check_provenance(message: &str, source: &BTreeMap<String, String>) -> Result<(), Failure> {
+    if message.len() > MAX_MESSAGE {
+        let text = format!(
+            "message: {} bytes are more than the {MAX_MESSAGE} allowed",
+            message.len()
+        );
+        return Err(Failure::Argument(text));
+    }
+    let bytes: usize = source.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if source.len() > MAX_SOURCE_ENTRIES || bytes > MAX_SOURCE_BYTES {
+        let text = format!(
+            "source: {} entries of {bytes} bytes are more than the {MAX_SOURCE_ENTRIES} of {MAX_SOURCE_BYTES} allowed",
+            source.len()
+        );
+        return Err(Failure::Argument(text));
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! What a server is told when it starts. Made by the binary from its flags; never read from files or the
+//! environment here.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use jiff::Timestamp;
+
+/// Where the time comes from. The binary passes the system's clock, a test whatever it likes.
+pub type Clock = fn() -> Timestamp;
+
+/// What a server is told when it starts.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The data folder: made on the first start, with the CA, the admin token and, unless told otherwise, the bucket.
+    pub data: PathBuf,
+    /// The one address to listen at. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// URL of the bucket; `None` for the folder `bucket` in the data folder.
+    pub bucket: Option<String>,
+    /// A server certificate of one's own, instead of one from the server's CA.
+    pub tls: Option<OwnTls>,
+    /// PEM file with CAs whose client certificates name clusters, besides the server's own CA.
+    pub client_ca: Option<PathBuf>,
+    /// Further DNS names and IP addresses for the certificate from the server's own CA.
+    pub names: Vec<String>,
+    /// How long open calls get to finish when the server stops.
+    pub grace: Duration,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// A server certificate of one's own.
+#[derive(Debug, Clone)]
+pub struct OwnTls {
+    /// PEM file with the certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM file with its private key.
+    pub key: PathBuf,
+}
+
+impl Settings {
+    /// Settings with the default for everything that can be left out.
+    pub fn new(data: PathBuf, listen: SocketAddr, clock: Clock) -> Self {
+        Self {
+            data,
+            listen,
+            bucket: None,
+            tls: None,
+            client_ca: None,
+            names: Vec::new(),
+            grace: Duration::from_secs(10),
+            clock,
+        }
+    }
+}
