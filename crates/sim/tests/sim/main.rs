@@ -1,0 +1,4 @@
+//! The simulated server, seen through its clients.
+
+mod objects;
+mod support;
