@@ -1,1 +1,166 @@
-//! driftless-reconcile
+//! A desired set and a Kubernetes client in, a converged cluster out.
+//!
+//! Knows nothing of the store or the wire: the agent gives a [`View`](driftless_model::view::View) and reads
+//! [`Report`]s. Level-triggered: the newest view wins, whatever became of the one before.
+//!
+//! # Layout
+//! [`engine`] is the single task that owns all state; it asks the pure modules what to do and has workers do it.
+//!
+//! Decisions: [`plan`] (one object: apply, repair, prune or wait), [`owned`] (is it still what was applied),
+//! [`health`] (how it does), [`applyset`] (what belongs to a component), [`record`] (what was applied, across
+//! restarts), [`backoff`] (when to try again).
+//!
+//! I/O: [`api`] (requests), [`discovery`] (which kinds are served), [`watch`] (one per kind), [`parent`] (the
+//! ApplySets' parents). What they bring is reduced to a [`live::Seen`] at once.
+//!
+//! `view → engine → plan → apply → response and watch → engine → report`
+
+mod api;
+mod applyset;
+pub mod backoff;
+mod digest;
+mod discovery;
+mod engine;
+pub mod health;
+mod live;
+mod owned;
+mod parent;
+mod plan;
+mod record;
+mod watch;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use driftless_model::{
+    manifest::ManifestId,
+    name::ComponentName,
+    status::{ComponentStatus, Counters, Problem},
+    view::View,
+};
+use jiff::Timestamp;
+use tokio::sync::watch as channel;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+
+/// Where the time comes from.
+pub type Clock = fn() -> Timestamp;
+
+/// What can be chosen about a [`Reconciler`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// As whom objects are applied.
+    pub field_manager: String,
+    /// Home of the ApplySets' parents. Created when first needed.
+    pub namespace: String,
+    /// Most requests under way at once, watches aside.
+    pub in_flight: usize,
+    /// Delays between tries at one object.
+    pub backoff: Backoff,
+    /// How long a component must be quiet before what was applied is recorded.
+    pub record_after: Duration,
+    /// Shortest time between two reports, unless everything has just converged.
+    pub report_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            field_manager: "driftless".to_owned(),
+            namespace: "driftless-system".to_owned(),
+            in_flight: 32,
+            backoff: Backoff {
+                first: Duration::from_millis(500),
+                most: Duration::from_secs(300),
+            },
+            record_after: Duration::from_secs(1),
+            report_every: Duration::from_millis(200),
+        }
+    }
+}
+
+/// Why a [`Reconciler`] ended on its own. What a cluster does never ends it: that goes into the [`Report`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A bug in this crate.
+    #[error("a worker of the reconciler panicked: please report this")]
+    Worker(#[source] tokio::task::JoinError),
+}
+
+/// An object that was put back after somebody had changed or deleted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// The object.
+    pub id: ManifestId,
+    /// From the watch event to the API server's answer.
+    pub took: Duration,
+}
+
+/// How the cluster does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// The desired components, and those still being pruned.
+    pub components: BTreeMap<ComponentName, ComponentStatus>,
+    /// What was done since the start.
+    pub counters: Counters,
+    /// What stands in the way as a whole.
+    pub problems: Vec<Problem>,
+    /// Version of the API server; empty until known.
+    pub kubernetes_version: String,
+    /// The latest repair.
+    pub last_repair: Option<Repair>,
+}
+
+/// Tells a [`Reconciler`] what to do and hears how it goes. Cheap to clone; outlives the reconciler.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    desired: Arc<channel::Sender<Option<Arc<View>>>>,
+    report: channel::Receiver<Arc<Report>>,
+}
+
+impl Handle {
+    /// Sets what the cluster shall run. Replaces whatever was set before, carried out or not.
+    pub fn set_desired(&self, view: Arc<View>) {
+        self.desired.send_replace(Some(view));
+    }
+
+    /// How it goes: the latest report, at most some five a second.
+    pub fn report(&self) -> channel::Receiver<Arc<Report>> {
+        self.report.clone()
+    }
+}
+
+/// Makes a cluster run what is desired, and keeps it so. There must be only one per cluster: the leader's.
+///
+/// # Guarantees
+/// - Nothing is written before a view is set, and nothing after [`run`](Self::run) has returned.
+/// - Only fields of manifests are written, and only objects in an ApplySet of ours are deleted.
+/// - A cluster that is as desired costs no requests but its watches.
+/// - An object that fails delays no other, but for what needs it: a namespace, a CRD.
+pub struct Reconciler {
+    engine: engine::Engine,
+}
+
+impl Reconciler {
+    /// Makes a reconciler and its handle. `seed` feeds the jitter of all delays.
+    pub fn new(client: kube::Client, settings: Settings, clock: Clock, seed: u64) -> (Handle, Self) {
+        let (desired, views) = channel::channel(None);
+        let (reports, report) = channel::channel(Arc::default());
+        let engine = engine::Engine::new(api::Api::new(client), settings, clock, seed, views, reports);
+        (
+            Handle {
+                desired: Arc::new(desired),
+                report,
+            },
+            Self { engine },
+        )
+    }
+
+    /// Runs until cancelled, then stops at once: requests under way are abandoned, nothing more is sent.
+    ///
+    /// # Errors
+    /// [`Error::Worker`] after a bug; never because of what the cluster does.
+    pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
+        self.engine.run(token).await
+    }
+}

@@ -1,0 +1,326 @@
+//! The task that owns all state and decides, event by event, what is done next.
+//!
+//! Three things come in: views from the handle, events from the watches, and results from workers. Each changes the
+//! [`state`], and whatever that touches is considered anew by [`crate::plan`]; what is to be done goes to a worker at
+//! once, at most [`Settings::in_flight`] at a time. Nothing here waits for a request, and nothing looks at all
+//! objects because of one.
+//!
+//! - [`ingest`]: a view becomes desired entries.
+//! - [`kinds`]: discovery and watches.
+//! - [`parents`]: the ApplySets' parents and the records in them.
+//! - [`work`]: applies and deletions, and what their failures mean.
+//! - [`server`]: is the API server there at all?
+//! - [`report`]: what is told.
+
+mod ingest;
+mod kinds;
+mod parents;
+mod report;
+mod server;
+mod state;
+mod work;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use driftless_model::{
+    manifest::ManifestId,
+    name::ComponentName,
+    status::Counters,
+    view::{Collision, View},
+};
+use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
+use tokio::{
+    sync::{mpsc, watch as channel},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Clock, Error, Repair, Report, Settings,
+    api::Api,
+    live::Reader,
+    parent::Parents,
+    plan::{Applied, Cause, Step},
+    watch,
+};
+use state::{ComponentKey, Gate, Issue, Key, KindKey, Recount, State};
+
+/// Watch events that wait for the engine: few, because each holds a watch's memory.
+const EVENTS: usize = 64;
+
+/// What to look at when a time has come. Whoever sets a timer remembers the time; a timer that fires at another is
+/// an old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Entry(Key),
+    Kind(KindKey),
+    Component(ComponentKey),
+    Parents,
+    Server,
+    Report,
+}
+
+/// What a worker did.
+enum Done {
+    Applied(work::Applied),
+    Pruned(work::Pruned),
+    Found(Vec<(KindKey, crate::discovery::Found)>),
+    ParentsRead(Result<Vec<crate::applyset::Parent>, crate::api::Failure>),
+    ParentWritten(parents::Written),
+    ParentDeleted(ComponentKey, Result<(), crate::api::Failure>),
+    Probed(Result<String, crate::api::Failure>),
+}
+
+/// See the module's page.
+pub(crate) struct Engine {
+    api: Api,
+    settings: Settings,
+    clock: Clock,
+    rng: SmallRng,
+    views: channel::Receiver<Option<Arc<View>>>,
+    reports: channel::Sender<Arc<Report>>,
+    reader: Arc<Reader>,
+    parents: Parents,
+    state: State,
+    /// What was applied before the start, until the first view takes it over; `None` until it was read.
+    records: Option<BTreeMap<ComponentName, BTreeMap<ManifestId, Applied>>>,
+    records_read: parents::Reading,
+    round: u64,
+    collisions: Vec<Collision>,
+    workers: JoinSet<Done>,
+    /// Applies and deletions under way, and how many may be.
+    running: usize,
+    window: usize,
+    watches: JoinSet<()>,
+    watched: BTreeMap<u64, KindKey>,
+    next_watch: u64,
+    events: (mpsc::Sender<watch::Event>, mpsc::Receiver<watch::Event>),
+    timers: BTreeSet<(Instant, Timer)>,
+    server: server::Server,
+    counters: Counters,
+    last_repair: Option<Repair>,
+    telling: report::Telling,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        api: Api,
+        settings: Settings,
+        clock: Clock,
+        seed: u64,
+        views: channel::Receiver<Option<Arc<View>>>,
+        reports: channel::Sender<Arc<Report>>,
+    ) -> Self {
+        let home = settings.namespace.clone();
+        let manager = settings.field_manager.clone();
+        Self {
+            reader: Arc::new(Reader {
+                manager: manager.clone(),
+                home: home.clone(),
+                clock,
+            }),
+            parents: Parents {
+                api: api.clone(),
+                namespace: home,
+                manager,
+            },
+            window: settings.in_flight,
+            api,
+            settings,
+            clock,
+            rng: SmallRng::seed_from_u64(seed),
+            views,
+            reports,
+            state: State::default(),
+            records: None,
+            records_read: parents::Reading::default(),
+            round: 0,
+            collisions: Vec::new(),
+            workers: JoinSet::new(),
+            running: 0,
+            watches: JoinSet::new(),
+            watched: BTreeMap::new(),
+            next_watch: 0,
+            events: mpsc::channel(EVENTS),
+            timers: BTreeSet::new(),
+            server: server::Server::default(),
+            counters: Counters::default(),
+            last_repair: None,
+            telling: report::Telling::default(),
+        }
+    }
+
+    /// Runs until cancelled. Workers and watches are aborted when it returns.
+    pub(crate) async fn run(mut self, token: CancellationToken) -> Result<(), Error> {
+        self.views.mark_changed();
+        self.probe();
+        self.read_parents();
+        loop {
+            self.dispatch();
+            self.tell(Instant::now());
+            let wake = self.timers.first().map(|(at, _)| *at);
+            tokio::select! {
+                biased;
+                () = token.cancelled() => return Ok(()),
+                Some(done) = self.workers.join_next() => self.on_done(done.map_err(Error::Worker)?),
+                Some(ended) = self.watches.join_next() => match ended {
+                    Err(error) if error.is_panic() => return Err(Error::Worker(error)),
+                    _ => {}
+                },
+                Ok(()) = self.views.changed() => self.on_view(),
+                Some(event) = self.events.1.recv() => self.on_event(event),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.on_time(),
+            }
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Applied(applied) => self.on_applied(applied),
+            Done::Pruned(pruned) => self.on_pruned(pruned),
+            Done::Found(found) => self.on_found(found),
+            Done::ParentsRead(parents) => self.on_parents_read(parents),
+            Done::ParentWritten(written) => self.on_parent_written(written),
+            Done::ParentDeleted(component, result) => self.on_parent_deleted(component, result),
+            Done::Probed(result) => self.on_probed(result),
+        }
+    }
+
+    /// Takes in the newest view, as soon as it is known what was applied before.
+    fn on_view(&mut self) {
+        if self.records.is_none() {
+            return;
+        }
+        let view = self.views.borrow_and_update().clone();
+        if let Some(view) = view {
+            self.take_in(&view);
+        }
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        while let Some((at, timer)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, timer));
+            match timer {
+                Timer::Entry(key) => {
+                    if let Some(entry) = self.state.entry_mut(key).filter(|entry| entry.retry == Some(at)) {
+                        entry.retry = None;
+                        self.consider(key);
+                    }
+                }
+                Timer::Kind(key) => {
+                    if self.state.kind(key).retry == Some(at) {
+                        self.state.kind_mut(key).retry = None;
+                        self.refresh_kinds();
+                    }
+                }
+                Timer::Component(key) => {
+                    let component = self.state.component_mut(key);
+                    if component.parent_retry == Some(at) {
+                        component.parent_retry = None;
+                    }
+                    self.tend_parent(key);
+                }
+                Timer::Parents => self.read_parents(),
+                Timer::Server => self.probe(),
+                Timer::Report => self.telling.woken(),
+            }
+        }
+    }
+
+    /// Counts an object anew and considers it and whatever its change may have set free.
+    fn touch(&mut self, key: Key) {
+        let recounts = self.state.settle(key);
+        self.consider(key);
+        if !self.state.holds_back(key) {
+            self.open(Gate::Entry(key));
+        }
+        for Recount { component, prune } in recounts {
+            if prune {
+                for key in self.state.component(component).stale.clone() {
+                    self.consider(key);
+                }
+            }
+            self.tend_parent(component);
+        }
+        self.telling.changed();
+    }
+
+    /// Considers all who wait at a gate.
+    fn open(&mut self, gate: Gate) {
+        for key in self.state.open(gate) {
+            self.consider(key);
+        }
+    }
+
+    /// Decides what is to be done with an object and sees to it that it will be.
+    fn consider(&mut self, key: Key) {
+        let step = self.state.step(key);
+        let now = Instant::now();
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        if entry.busy {
+            return;
+        }
+        match step {
+            Step::Rest => {
+                entry.retry = None;
+                entry.failures = 0;
+                entry.drifted = None;
+                if entry.issue.take().is_some() {
+                    self.telling.changed();
+                }
+            }
+            Step::Expect => {}
+            Step::Await(gate) => {
+                self.state.wait(key, gate);
+                if let Gate::Kind(kind) = gate {
+                    self.explain_kind(key, kind);
+                }
+            }
+            Step::Apply(cause) => {
+                if cause == Cause::Drifted {
+                    entry.drifted.get_or_insert(now);
+                    if entry.retry.is_none() && entry.not_before.is_some_and(|at| at > now) {
+                        self.hold_off_repair(key);
+                        return;
+                    }
+                }
+                if entry.retry.is_none() {
+                    self.state.enqueue(key);
+                }
+            }
+            Step::Prune => {
+                if entry.retry.is_none() {
+                    self.state.enqueue(key);
+                }
+            }
+        }
+        self.state.forget_if_idle(key);
+    }
+
+    fn set_issue(&mut self, key: Key, reason: &'static str, message: String) {
+        let now = (self.clock)();
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        let since = entry
+            .issue
+            .as_ref()
+            .filter(|issue| issue.reason == reason)
+            .map_or(now, |issue| issue.since);
+        entry.issue = Some(Box::new(Issue { reason, message, since }));
+        if let Some(desired) = &entry.desired {
+            let component = desired.component;
+            self.state.component_mut(component).dirty = true;
+        }
+        self.telling.changed();
+        // What fails holds nothing back.
+        self.open(Gate::Entry(key));
+    }
+
+    fn seed(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+}

@@ -1,0 +1,207 @@
+//! A view becomes desired entries: what changed is applied at once, what left is pruned.
+//!
+//! Only components whose bundle changed are looked at, and of those only manifests whose bytes changed are hashed,
+//! so that one changed object of ten thousand costs about as much as one of ten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use driftless_model::{
+    kinds::{self, Scope as KindScope},
+    manifest::Manifest,
+    name::ComponentName,
+    view::{ComponentView, View},
+};
+use serde::Deserialize;
+
+use super::{
+    Engine,
+    state::{ComponentKey, Desired, Key, Serving},
+};
+use crate::applyset::{self, Scope};
+
+/// The part of a CRD that says which kind it defines.
+#[derive(Deserialize)]
+struct Definition {
+    spec: DefinitionSpec,
+}
+
+#[derive(Deserialize)]
+struct DefinitionSpec {
+    group: String,
+    names: DefinitionNames,
+}
+
+#[derive(Deserialize)]
+struct DefinitionNames {
+    kind: String,
+}
+
+impl Engine {
+    /// Makes `view` what is desired.
+    pub(super) fn take_in(&mut self, view: &View) {
+        self.round += 1;
+        let same_collisions = view.collisions == self.collisions;
+        let mut touched = BTreeSet::new();
+        for (name, desired) in &view.components {
+            let key = self.state.component_named(name, &self.settings.namespace);
+            let component = self.state.component(key);
+            let same = component.bundle == Some(desired.bundle) && component.keys.len() == desired.manifests.len();
+            if !(same && same_collisions) {
+                self.take_in_component(key, name, desired, &mut touched);
+            }
+        }
+        for key in self.state.component_keys() {
+            let component = self.state.component_mut(key);
+            if component.bundle.is_some() && !view.components.contains_key(&component.name) {
+                component.bundle = None;
+                component.scope = Scope::default();
+                component.dirty = true;
+                let keys = std::mem::take(&mut component.keys);
+                self.drop_desired(key, keys, &mut touched);
+            }
+        }
+        if !same_collisions {
+            self.take_in_collisions(view);
+        }
+        self.state.has_view = true;
+        if let Some(records) = &mut self.records {
+            records.clear();
+        }
+        self.refresh_kinds();
+        for key in touched {
+            self.touch(key);
+        }
+        for key in self.state.component_keys() {
+            self.tend_parent(key);
+        }
+        self.telling.changed();
+    }
+
+    fn take_in_component(
+        &mut self,
+        component: ComponentKey,
+        name: &ComponentName,
+        desired: &ComponentView,
+        touched: &mut BTreeSet<Key>,
+    ) {
+        let records = self
+            .records
+            .as_mut()
+            .and_then(|records| records.remove(name))
+            .unwrap_or_default();
+        let mut keys = Vec::with_capacity(desired.manifests.len());
+        let mut scope = Scope::default();
+        for manifest in &desired.manifests {
+            let id = manifest.id();
+            let namespaced = kinds::scope(&id.group, &id.kind) != Some(KindScope::Cluster);
+            let namespace = id
+                .namespace
+                .as_deref()
+                .or_else(|| (namespaced && self.is_namespaced(manifest)).then_some("default"));
+            scope.add(id, namespace, &self.settings.namespace);
+            let key = self.state.insert(id, records.get(id).copied());
+            keys.push(key);
+            if self.set_manifest(key, component, name, manifest) {
+                touched.insert(key);
+            }
+        }
+        let state = self.state.component_mut(component);
+        state.bundle = Some(desired.bundle);
+        state.scope = scope;
+        state.dirty = true;
+        let old = std::mem::replace(&mut state.keys, keys);
+        self.drop_desired(component, old, touched);
+    }
+
+    /// Is the manifest's kind known to have namespaces, though it is no built-in one?
+    fn is_namespaced(&self, manifest: &Manifest) -> bool {
+        let id = manifest.id();
+        self.state.find_kind(&id.group, &id.kind).is_some_and(
+            |kind| matches!(&self.state.kind(kind).serving, Serving::Served(resource) if resource.namespaced),
+        )
+    }
+
+    /// Sets what an object should be. Says whether that is new.
+    fn set_manifest(&mut self, key: Key, component: ComponentKey, name: &ComponentName, manifest: &Manifest) -> bool {
+        let round = self.round;
+        let entry = self.state.entry_mut(key).expect("it was inserted by the caller");
+        let kind = entry.kind;
+        if let Some(desired) = &mut entry.desired
+            && desired.component == component
+            && desired.manifest.canonical() == manifest.canonical()
+        {
+            desired.round = round;
+            return false;
+        }
+        entry.desired = Some(Desired {
+            component,
+            digest: applyset::manifest_digest(manifest, name),
+            force: applyset::forces_conflicts(manifest),
+            manifest: manifest.clone(),
+            round,
+        });
+        entry.failures = 0;
+        entry.retry = None;
+        entry.issue = None;
+        entry.pruning = false;
+        let kind = self.state.kind_mut(kind);
+        if !matches!(kind.serving, Serving::Served(_)) && kind.version.as_deref() != Some(manifest.version()) {
+            kind.version = Some(manifest.version().to_owned());
+            kind.retry = None;
+        }
+        let id = manifest.id();
+        match (id.group.as_str(), id.kind.as_str()) {
+            ("", "Namespace") => {
+                self.state.namespaces.insert(id.name.clone(), key);
+            }
+            ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+                // One that cannot be read is refused by the API server, which says better why.
+                if let Ok(Definition { spec }) = serde_json::from_slice(manifest.canonical()) {
+                    self.state.definitions.insert((spec.group, spec.names.kind), key);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Lets go of those of a component's objects that were not in this view.
+    fn drop_desired(&mut self, component: ComponentKey, keys: Vec<Key>, touched: &mut BTreeSet<Key>) {
+        for key in keys {
+            let Some(entry) = self.state.entry_mut(key) else {
+                continue;
+            };
+            let left = |desired: &Desired| desired.component == component && desired.round != self.round;
+            if entry.desired.as_ref().is_some_and(left) {
+                entry.desired = None;
+                entry.applied = None;
+                entry.failures = 0;
+                entry.retry = None;
+                entry.issue = None;
+                entry.drifted = None;
+                touched.insert(key);
+                self.state.namespaces.retain(|_, it| *it != key);
+                self.state.definitions.retain(|_, it| *it != key);
+            }
+        }
+    }
+
+    fn take_in_collisions(&mut self, view: &View) {
+        let now = (self.clock)();
+        let mut by_component: BTreeMap<&ComponentName, Vec<_>> = BTreeMap::new();
+        for collision in &view.collisions {
+            by_component.entry(&collision.dropped).or_default().push(collision);
+        }
+        for key in self.state.component_keys() {
+            let component = self.state.component_mut(key);
+            let collisions = by_component.get(&component.name).map(Vec::as_slice).unwrap_or_default();
+            let since = |id| component.collisions.get(id).map_or(now, |(_, since)| *since);
+            component.collisions = collisions
+                .iter()
+                .map(|collision| (collision.id.clone(), (collision.to_string(), since(&collision.id))))
+                .collect();
+            component.dirty = true;
+        }
+        self.collisions.clone_from(&view.collisions);
+    }
+}

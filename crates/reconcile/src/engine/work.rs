@@ -1,0 +1,372 @@
+//! Applies and deletions: handed to workers, and what their results mean.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{
+    Done, Engine, Timer,
+    parents::seconds,
+    state::{Gate, Key, Live, Serving},
+};
+use crate::{
+    Repair,
+    api::{Failure, Refusal},
+    applyset,
+    digest::Digest,
+    live::Seen,
+    plan::{self, Cause, Step},
+};
+
+/// A namespace that is missing may come any time, and nobody tells us.
+const NAMESPACE_RETRY: Duration = Duration::from_secs(15);
+/// Repairs this close together are of one fight, and after so many it is held off.
+const FIGHT: Duration = Duration::from_secs(60);
+const FIGHT_ROUNDS: u32 = 3;
+/// The window of requests never closes further.
+const LEAST_WINDOW: usize = 2;
+
+/// An apply has ended.
+pub(super) struct Applied {
+    key: Key,
+    digest: Digest,
+    cause: Cause,
+    result: Result<Option<Seen>, Failure>,
+}
+
+/// A deletion was asked for.
+pub(super) struct Pruned {
+    key: Key,
+    result: Result<(), Failure>,
+}
+
+impl Engine {
+    /// Hands out work while there is some and room for it.
+    pub(super) fn dispatch(&mut self) {
+        while self.running < self.window && !self.server.is_doubtful() {
+            let Some(key) = self.state.dequeue() else { return };
+            match self.state.step(key) {
+                Step::Apply(cause) => self.start_apply(key, cause),
+                Step::Prune => self.start_prune(key),
+                Step::Rest | Step::Expect | Step::Await(_) => self.consider(key),
+            }
+        }
+    }
+
+    fn start_apply(&mut self, key: Key, cause: Cause) {
+        let Some(entry) = self.state.entry(key) else { return };
+        let Serving::Served(resource) = &self.state.kind(entry.kind).serving else {
+            return;
+        };
+        let Some(desired) = &entry.desired else { return };
+        let component = self.state.component(desired.component);
+        let (name, set, resource) = (component.name.clone(), component.set.clone(), resource.clone());
+        let (manifest, digest) = (desired.manifest.clone(), desired.digest);
+        // In a repair every field is ours already: whoever has it now took it from us.
+        let force = desired.force || cause == Cause::Drifted;
+        let (api, reader, manager) = (
+            self.api.clone(),
+            self.reader.clone(),
+            self.settings.field_manager.clone(),
+        );
+        self.workers.spawn(async move {
+            let body = applyset::member_body(&manifest, &name, &set);
+            let path = resource.object_path(manifest.version(), manifest.id());
+            let answer = api.apply(&path, &manager, force, body).await;
+            let result = answer.map(|object| reader.read(&object, &resource.group, &resource.kind));
+            Done::Applied(Applied {
+                key,
+                digest,
+                cause,
+                result,
+            })
+        });
+        self.mark_busy(key);
+    }
+
+    fn start_prune(&mut self, key: Key) {
+        let Some(entry) = self.state.entry(key) else { return };
+        let Serving::Served(resource) = &self.state.kind(entry.kind).serving else {
+            return;
+        };
+        let Live::Present(present) = &entry.live else { return };
+        // Deleted as it was seen, labels included, or not at all.
+        let preconditions = json!({"resourceVersion": present.revision.to_string()});
+        let mut options = json!({"propagationPolicy": "Background"});
+        if present.revision != 0 {
+            options["preconditions"] = preconditions;
+        }
+        let path = resource.object_path(&resource.version, &entry.id);
+        let api = self.api.clone();
+        self.workers.spawn(async move {
+            Done::Pruned(Pruned {
+                key,
+                result: api.delete(&path, &options).await,
+            })
+        });
+        self.mark_busy(key);
+    }
+
+    fn mark_busy(&mut self, key: Key) {
+        self.running += 1;
+        if let Some(entry) = self.state.entry_mut(key) {
+            entry.busy = true;
+            entry.retry = None;
+        }
+    }
+
+    pub(super) fn on_applied(&mut self, done: Applied) {
+        let Applied {
+            key,
+            digest,
+            cause,
+            result,
+        } = done;
+        self.running -= 1;
+        match result {
+            Ok(seen) => {
+                self.widen_window();
+                self.on_apply_succeeded(key, digest, cause, seen);
+            }
+            Err(failure) => {
+                if let Some(entry) = self.state.entry_mut(key) {
+                    entry.busy = false;
+                }
+                self.on_failed(key, "ApplyFailed", &failure);
+                self.touch(key);
+            }
+        }
+    }
+
+    fn on_apply_succeeded(&mut self, key: Key, digest: Digest, cause: Cause, seen: Option<Seen>) {
+        let Some(entry) = self.state.entry(key) else { return };
+        let before = match &entry.live {
+            Live::Present(present) => Some(present.revision).filter(|revision| *revision != 0),
+            Live::Unknown | Live::Absent { .. } => None,
+        };
+        let changed = seen.as_ref().is_none_or(|seen| before != Some(seen.revision));
+        let watched = match &self.state.kind(entry.kind).serving {
+            Serving::Served(resource) => resource.version.clone(),
+            _ => String::new(),
+        };
+        let owned = seen
+            .as_ref()
+            .filter(|seen| seen.version == watched)
+            .and_then(|seen| seen.owned);
+        let drifted = entry.drifted;
+        let component = entry.desired.as_ref().map(|desired| desired.component);
+        if let Some(seen) = seen {
+            let now = (self.clock)();
+            self.state.note_seen(key, seen, &self.settings.namespace, None, now);
+        }
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        entry.busy = false;
+        entry.failures = 0;
+        entry.issue = None;
+        entry.drifted = None;
+        if component.is_some() {
+            entry.applied = Some(plan::Applied {
+                manifest: digest,
+                owned,
+            });
+        }
+        match cause {
+            Cause::Changed => self.counters.applied += u64::from(changed),
+            Cause::Drifted => {
+                let id = (*entry.id).clone();
+                self.counters.repaired += u64::from(changed);
+                if let Some(since) = drifted {
+                    self.last_repair = Some(Repair {
+                        id,
+                        took: since.elapsed(),
+                    });
+                }
+                self.note_repair(key);
+            }
+        }
+        if let Some(component) = component {
+            self.record_later(component);
+        }
+        self.touch(key);
+    }
+
+    /// Counts repairs in short succession: somebody may want the field otherwise, and go on wanting it.
+    fn note_repair(&mut self, key: Key) {
+        let now = Instant::now();
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        let rounds = match entry.repaired {
+            Some((at, rounds))
+                if now.duration_since(at) < FIGHT || entry.not_before.is_some_and(|at| at + FIGHT > now) =>
+            {
+                rounds + 1
+            }
+            _ => 1,
+        };
+        entry.repaired = Some((now, rounds));
+        entry.not_before = None;
+        if rounds >= FIGHT_ROUNDS {
+            let delay = self.settings.backoff.delay(rounds - FIGHT_ROUNDS + 1, &mut self.rng);
+            entry.not_before = Some(now + delay);
+        }
+    }
+
+    /// Puts off the repair of an object that is changed again and again.
+    pub(super) fn hold_off_repair(&mut self, key: Key) {
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        let Some(at) = entry.not_before else { return };
+        entry.retry = Some(at);
+        let rounds = entry.repaired.map_or(0, |(_, rounds)| rounds);
+        let delay = seconds(at.saturating_duration_since(Instant::now()));
+        self.timers.insert((at, Timer::Entry(key)));
+        let message = format!(
+            "somebody changes it again and again: it was repaired {rounds} times in a row; find out who (see its \
+             managedFields) and let only one of you set the field; repaired again in {delay}"
+        );
+        self.set_issue(key, "DriftRepeats", message);
+    }
+
+    pub(super) fn on_pruned(&mut self, done: Pruned) {
+        let Pruned { key, result } = done;
+        self.running -= 1;
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        entry.busy = false;
+        match result {
+            Ok(()) => {
+                entry.pruning = true;
+                entry.failures = 0;
+                entry.issue = None;
+                // Confirmed by the watch; until then it must not be deleted again.
+                if let Live::Present(present) = &mut entry.live {
+                    present.deleting = true;
+                }
+                self.widen_window();
+            }
+            Err(failure) if failure.code() == Some(404) => {
+                let revision = match &entry.live {
+                    Live::Present(present) => present.revision,
+                    Live::Unknown | Live::Absent { .. } => 0,
+                };
+                self.state.note_gone(key, revision);
+            }
+            // It has changed since it was seen: the watch will bring it, or has.
+            Err(failure) if failure.code() == Some(409) => self.retry_in(key, Duration::from_millis(200)),
+            Err(failure) => self.on_failed(key, "PruneFailed", &failure),
+        }
+        self.touch(key);
+    }
+
+    /// Decides what a failure means and when the object is tried again.
+    fn on_failed(&mut self, key: Key, reason: &'static str, failure: &Failure) {
+        self.counters.failed += 1;
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        entry.failures += 1;
+        let (failures, kind) = (entry.failures, entry.kind);
+        let delay = self.settings.backoff.delay(failures, &mut self.rng);
+        let Some(refusal) = failure.refusal() else {
+            if matches!(failure, Failure::Unreachable(_)) {
+                self.server.stranded.insert(key);
+                self.probe();
+            } else {
+                self.retry_in(key, delay);
+                self.set_issue(
+                    key,
+                    reason,
+                    format!("{}; tried again in {}", failure.text(), seconds(delay)),
+                );
+            }
+            return;
+        };
+        let conflicts = refusal.conflicts();
+        if !conflicts.is_empty() {
+            self.retry_in(key, delay);
+            return self.set_issue(key, "FieldConflict", conflict_text(&conflicts, delay));
+        }
+        if refusal.code == 404 && !refusal.lacks_namespace() && reason == "ApplyFailed" {
+            // Not even the path is known: the kind went away.
+            self.on_not_served(kind, Serving::Missing);
+            self.state.wait(key, Gate::Kind(kind));
+            return;
+        }
+        let delay = self.delay_after(refusal, delay);
+        self.retry_in(key, delay);
+        let hint = hint_for(refusal);
+        self.set_issue(
+            key,
+            reason,
+            format!("{}; {hint}tried again in {}", failure.text(), seconds(delay)),
+        );
+    }
+
+    fn delay_after(&mut self, refusal: &Refusal, delay: Duration) -> Duration {
+        match refusal.code {
+            429 => {
+                self.window = (self.window / 2).max(LEAST_WINDOW);
+                // At the said time all would come at once.
+                refusal
+                    .retry_after
+                    .map_or(delay, |after| after + delay.min(Duration::from_secs(1)))
+            }
+            503 | 504 => refusal.retry_after.map_or(delay, |after| after.max(delay)),
+            404 => delay.min(NAMESPACE_RETRY),
+            // Two writers met; nothing is wrong.
+            409 => delay.min(Duration::from_secs(1)),
+            _ => delay,
+        }
+    }
+
+    fn widen_window(&mut self) {
+        if self.window < self.settings.in_flight {
+            self.window += 1;
+        }
+    }
+
+    /// A request got no answer, but the API server is there.
+    pub(super) fn retry_stranded(&mut self, key: Key) {
+        let Some(entry) = self.state.entry(key) else { return };
+        let delay = self.settings.backoff.delay(entry.failures, &mut self.rng);
+        self.retry_in(key, delay);
+    }
+
+    fn retry_in(&mut self, key: Key, delay: Duration) {
+        let at = Instant::now() + delay;
+        if let Some(entry) = self.state.entry_mut(key) {
+            entry.retry = Some(at);
+            self.timers.insert((at, Timer::Entry(key)));
+        }
+    }
+}
+
+fn conflict_text(conflicts: &[crate::api::Conflict], delay: Duration) -> String {
+    let mut owners: Vec<(String, Vec<String>)> = Vec::new();
+    for conflict in conflicts {
+        match owners.last_mut() {
+            Some((manager, fields)) if *manager == conflict.manager => fields.push(conflict.field.clone()),
+            _ => owners.push((conflict.manager.clone(), vec![conflict.field.clone()])),
+        }
+    }
+    let owners: Vec<_> = owners
+        .iter()
+        .map(|(manager, fields)| format!("`{manager}` owns {}", fields.join(", ")))
+        .collect();
+    format!(
+        "{}: leave the fields out of the manifest, or annotate it with driftless.dev/force-conflicts: \"true\" to take \
+         them; tried again in {}",
+        owners.join("; "),
+        seconds(delay),
+    )
+}
+
+fn hint_for(refusal: &Refusal) -> &'static str {
+    let message = refusal.status.message.as_str();
+    match refusal.code {
+        403 if message.contains("being terminated") => "wait until its namespace is gone, and it is made anew; ",
+        403 => "grant the agent's ServiceAccount this right; ",
+        404 if refusal.lacks_namespace() => "create the namespace, or push it together with this object; ",
+        422 if message.contains("immutable") => {
+            "this field cannot be changed: delete the object to have it made anew; "
+        }
+        400 | 422 => "push a manifest that the API server takes; ",
+        _ => "",
+    }
+}
