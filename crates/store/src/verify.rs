@@ -4,7 +4,7 @@
 //! read-only mount, and while servers write (what they add meanwhile is not looked at).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map},
     fmt,
 };
 
@@ -314,8 +314,8 @@ impl<'a> Check<'a> {
                     Ok(leads_to) => {
                         self.report.objects += 1;
                         for reference in leads_to {
-                            if !self.referenced.contains_key(&reference) {
-                                self.referenced.insert(reference, seq);
+                            if let btree_map::Entry::Vacant(place) = self.referenced.entry(reference) {
+                                place.insert(seq);
                                 pending.push(reference);
                             }
                         }

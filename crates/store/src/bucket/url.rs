@@ -37,6 +37,9 @@ pub(crate) async fn open(address: &str) -> Result<Arc<dyn ObjectStore>, Error> {
         "memory" => return Ok(Arc::new(InMemory::new())),
         _ => {}
     }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(invalid("it names no bucket".to_owned()));
+    }
     // The HTTP client refuses to be built without a process-wide provider. A binary has installed one by now;
     // a test need not know.
     let _already_there = rustls::crypto::ring::default_provider().install_default();
@@ -119,7 +122,8 @@ mod tests {
     async fn addresses_that_name_no_bucket_are_refused() {
         for (address, reason) in [
             ("ftp://x/y", "there is no storage service `ftp`"),
-            ("s3://", "host"),
+            ("s3://", "it names no bucket"),
+            ("az:///path", "it names no bucket"),
             ("file://relative/path", "not absolute"),
         ] {
             let error = refusal(address).await;
@@ -141,10 +145,13 @@ mod tests {
 
     #[tokio::test]
     async fn cloud_addresses_open_without_a_connection() {
-        for address in ["s3://bucket", "s3://bucket/and/prefix"] {
-            let store = open(address).await.unwrap().to_string();
-            assert!(store.contains("bucket"), "{store}");
-            assert_eq!(store.contains("and/prefix"), address.contains("prefix"), "{store}");
-        }
+        assert!(open("s3://bucket").await.unwrap().to_string().contains("bucket"));
+        assert!(
+            open("s3://bucket/and/prefix")
+                .await
+                .unwrap()
+                .to_string()
+                .contains("and/prefix")
+        );
     }
 }

@@ -1,0 +1,152 @@
+//! What every backend must do. [`hold`] is run on each: in memory, in a folder, and on S3 (see `s3`).
+
+use bytes::Bytes;
+use driftless_model::hash::ObjectHash;
+use driftless_store::{Bucket, journal::Settings, verify};
+
+use crate::support::{Running, bundle, create, publish, written};
+
+#[tokio::test]
+async fn memory_honours_the_contract() {
+    hold(&Bucket::open("memory://").await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn folder_honours_the_contract() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("bucket");
+    hold(&Bucket::open(path.to_str().unwrap()).await.unwrap()).await;
+    let place = tempfile::tempdir().unwrap();
+    hold(
+        &Bucket::open(&format!("file://{}/b", place.path().display()))
+            .await
+            .unwrap(),
+    )
+    .await;
+}
+
+/// Checks an empty bucket against the whole contract.
+pub(crate) async fn hold(bucket: &Bucket) {
+    objects_come_back_as_they_were_put(bucket).await;
+    damaged_uploads_are_not_stored(bucket).await;
+    prefixes_find_objects(bucket).await;
+    rivals_agree(bucket).await;
+    restart_reads_what_was_written(bucket).await;
+}
+
+async fn objects_come_back_as_they_were_put(bucket: &Bucket) {
+    let large = vec![b'x'; 3_000_000];
+    for bytes in [&b""[..], b"small", &large] {
+        let hash = ObjectHash::of(bytes);
+        assert!(bucket.object(&hash).await.unwrap_err().is_not_found());
+        assert_eq!(bucket.missing(&[hash]).await.unwrap(), [hash]);
+        assert_eq!(bucket.put_object(bytes).await.unwrap(), hash);
+        assert_eq!(
+            bucket.put_object(bytes).await.unwrap(),
+            hash,
+            "the second put finds it there"
+        );
+        assert_eq!(bucket.object(&hash).await.unwrap(), bytes);
+        let compressed = bucket.object_compressed(&hash).await.unwrap();
+        assert_eq!(zstd::decode_all(&compressed[..]).unwrap(), bytes);
+    }
+    let (there, gone) = (ObjectHash::of(b"small"), ObjectHash::of(b"never put"));
+    assert_eq!(bucket.missing(&[gone, there, gone]).await.unwrap(), [gone, gone]);
+    assert!(bucket.missing(&[]).await.unwrap().is_empty());
+}
+
+async fn damaged_uploads_are_not_stored(bucket: &Bucket) {
+    let bytes = b"an object of somebody else ".repeat(100);
+    let hash = ObjectHash::of(&bytes);
+    let frame = Bytes::from(zstd::encode_all(&bytes[..], 19).unwrap());
+    let cut = frame.slice(..frame.len() - 1);
+    for (sent, limit, expected) in [
+        (cut, 10_000, "cannot be decompressed"),
+        (Bytes::from_static(b"plain"), 10_000, "not compressed"),
+        (
+            Bytes::from(zstd::encode_all(&b"other"[..], 1).unwrap()),
+            10_000,
+            "does not hash",
+        ),
+        (
+            Bytes::from(zstd::bulk::compress(&bytes, 1).unwrap()),
+            100,
+            "may have 100 bytes",
+        ),
+    ] {
+        let error = bucket.put_compressed(hash, sent, limit).await.unwrap_err();
+        assert!(error.is_bad_input() && error.to_string().contains(expected), "{error}");
+        assert!(bucket.object(&hash).await.unwrap_err().is_not_found());
+    }
+    assert_eq!(
+        bucket.put_compressed(hash, frame.clone(), bytes.len()).await.unwrap(),
+        bytes
+    );
+    assert_eq!(
+        bucket.object_compressed(&hash).await.unwrap(),
+        frame,
+        "kept as it was sent"
+    );
+    assert_eq!(bucket.object(&hash).await.unwrap(), bytes);
+}
+
+async fn prefixes_find_objects(bucket: &Bucket) {
+    let hash = bucket.put_object(b"to be found").await.unwrap();
+    let text = hash.to_string();
+    for prefix in [&text[..], &text[..12], &text[..2], &text[..1], ""] {
+        assert!(bucket.find(prefix).await.unwrap().contains(&hash), "{prefix}");
+    }
+    assert_eq!(bucket.find(&text[..20].to_uppercase()).await.unwrap(), [hash]);
+    for other in ["xyz", "../journal", &format!("{text}0"), "ffffffffffffffffffff"] {
+        assert!(bucket.find(other).await.unwrap().is_empty(), "{other}");
+    }
+}
+
+async fn rivals_agree(bucket: &Bucket) {
+    let settings = |name: &str| Settings {
+        checkpoint_every: 7,
+        max_batch: 3,
+        ..Settings::new(name)
+    };
+    let first = Running::open(bucket, settings("first"), 1).await.unwrap();
+    let second = Running::open(bucket, settings("second"), 2).await.unwrap();
+    first.submit(create("shared")).await.unwrap();
+    let mut submissions = Vec::new();
+    for number in 0..20 {
+        for running in [&first, &second] {
+            // Every channel is wanted by both: one gets it.
+            submissions.push(running.submit(create(&format!("c-{number}"))));
+        }
+    }
+    let answers = futures::future::join_all(submissions).await;
+    for pair in answers.chunks(2) {
+        assert_eq!(pair.iter().filter(|answer| answer.is_ok()).count(), 1, "{pair:?}");
+        let refused = pair.iter().find_map(|answer| answer.as_ref().err()).unwrap();
+        assert!(refused.refusal().unwrap().is_already_there(), "{refused}");
+    }
+    for (running, name) in [(&first, "one"), (&second, "two")] {
+        let object = bucket.put_object(&bundle(name, "x")).await.unwrap();
+        running.submit(publish("shared", name, object)).await.unwrap();
+    }
+    let (state, other) = (first.journal.state(), second.journal.state());
+    let last = other.borrow().tip.seq;
+    let mut behind = state;
+    behind.wait_for(|state| state.tip.seq >= last).await.unwrap();
+    assert_eq!(behind.borrow().fleet, other.borrow().fleet);
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+}
+
+async fn restart_reads_what_was_written(bucket: &Bucket) {
+    let running = Running::start(bucket).await;
+    let state = running.journal.state().borrow().clone();
+    assert_eq!(state.fleet.channels.len(), 21);
+    running.stop().await.unwrap();
+    let last = state.tip.seq + 8;
+    written(bucket, last, 7).await;
+    let report = verify::verify(bucket, |_| {}).await.unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.entries, last);
+    assert!(report.checkpoints > 0);
+    assert_eq!(report.objects, 4, "two bundles and two snapshots");
+}
