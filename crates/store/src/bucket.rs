@@ -63,7 +63,17 @@ impl Bucket {
     /// When the address names no bucket, or the folder cannot be made.
     pub async fn open(address: &str) -> Result<Self, Error> {
         Ok(Self {
-            store: url::open(address).await?,
+            store: url::open(address, url::Absent::Create).await?,
+        })
+    }
+
+    /// As [`Bucket::open`] for those who only look: a folder that is not there is an error.
+    ///
+    /// # Errors
+    /// As [`Bucket::open`].
+    pub async fn open_existing(address: &str) -> Result<Self, Error> {
+        Ok(Self {
+            store: url::open(address, url::Absent::Refuse).await?,
         })
     }
 

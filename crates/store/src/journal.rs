@@ -5,8 +5,8 @@
 //!
 //! # Expected flow
 //! A submitted intent waits in a bounded queue while an entry is being put. The task then takes all that wait,
-//! decides them in order ([`commit`]), stores the snapshots they make, and puts one entry with all their events
-//! under the next number. If another process was faster, it reads that entry, folds it ([`follow`]), decides again
+//! decides them in order (`commit`), stores the snapshots they make, and puts one entry with all their events
+//! under the next number. If another process was faster, it reads that entry, folds it (`follow`), decides again
 //! and tries the number after. Between commits it looks for others' entries a few times a second.
 //!
 //! # Guarantees

@@ -12,14 +12,21 @@ use url::Url;
 
 use crate::{bucket::folder::Folder, error::Error};
 
+/// Whether a folder that is not there is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    Create,
+    Refuse,
+}
+
 /// Opens the backend that `address` names.
-pub(crate) async fn open(address: &str) -> Result<Arc<dyn ObjectStore>, Error> {
+pub(crate) async fn open(address: &str, absent: Absent) -> Result<Arc<dyn ObjectStore>, Error> {
     let invalid = |reason: String| Error::Address {
         address: without_credentials(address),
         reason,
     };
     if !address.contains("://") {
-        return folder(address.into()).await;
+        return folder(address.into(), absent).await;
     }
     let url = Url::parse(address).map_err(|error| invalid(error.to_string()))?;
     if url.password().is_some() || url.query().is_some() {
@@ -32,7 +39,7 @@ pub(crate) async fn open(address: &str) -> Result<Arc<dyn ObjectStore>, Error> {
             let path = url
                 .to_file_path()
                 .map_err(|()| invalid("the path is not absolute".to_owned()))?;
-            return folder(path).await;
+            return folder(path, absent).await;
         }
         "memory" => return Ok(Arc::new(InMemory::new())),
         _ => {}
@@ -53,7 +60,14 @@ pub(crate) async fn open(address: &str) -> Result<Arc<dyn ObjectStore>, Error> {
     })
 }
 
-async fn folder(path: PathBuf) -> Result<Arc<dyn ObjectStore>, Error> {
+async fn folder(path: PathBuf, absent: Absent) -> Result<Arc<dyn ObjectStore>, Error> {
+    if absent == Absent::Refuse && !path.is_dir() {
+        let address = path.display().to_string();
+        return Err(Error::Address {
+            address,
+            reason: "there is no such folder".to_owned(),
+        });
+    }
     let named = path.clone();
     let opened = tokio::task::spawn_blocking(move || Folder::open(&path)).await;
     let opened = opened.map_err(|error| Error::folder(&named, &std::io::Error::other(error)))?;
@@ -115,7 +129,10 @@ mod tests {
     use super::*;
 
     async fn refusal(address: &str) -> String {
-        open(address).await.expect_err("must be refused").to_string()
+        open(address, Absent::Create)
+            .await
+            .expect_err("must be refused")
+            .to_string()
     }
 
     #[tokio::test]
@@ -145,9 +162,15 @@ mod tests {
 
     #[tokio::test]
     async fn cloud_addresses_open_without_a_connection() {
-        assert!(open("s3://bucket").await.unwrap().to_string().contains("bucket"));
         assert!(
-            open("s3://bucket/and/prefix")
+            open("s3://bucket", Absent::Create)
+                .await
+                .unwrap()
+                .to_string()
+                .contains("bucket")
+        );
+        assert!(
+            open("s3://bucket/and/prefix", Absent::Create)
                 .await
                 .unwrap()
                 .to_string()

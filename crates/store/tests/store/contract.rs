@@ -25,6 +25,21 @@ async fn folder_honours_the_contract() {
     .await;
 }
 
+#[tokio::test]
+async fn folder_that_is_not_there_is_made_only_by_those_who_write() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("bucket");
+    let address = path.to_str().unwrap();
+    let error = Bucket::open_existing(address).await.unwrap_err();
+    assert!(
+        error.to_string().contains("there is no such folder") && error.to_string().contains(address),
+        "{error}"
+    );
+    assert!(!path.exists());
+    Bucket::open(address).await.unwrap();
+    Bucket::open_existing(address).await.unwrap();
+}
+
 /// Checks an empty bucket against the whole contract.
 pub(crate) async fn hold(bucket: &Bucket) {
     objects_come_back_as_they_were_put(bucket).await;
