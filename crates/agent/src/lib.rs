@@ -1,1 +1,62 @@
-//! driftless-agent
+//! One cluster's agent: holds a stream to the server open and keeps the cluster as the fleet wants it.
+//!
+//! # Layout
+//! [`run`] → `election` (which pod leads) → `lead`, a leader's tasks:
+//! - `sync`: `join` gets and renews the [`identity`], `connect` and [`dial`] open a connection, `sync::stream` serves
+//!   it, `sync::session` decides what each message means; `object` is where bytes become believed.
+//! - `keeper` writes what was accepted ([`accepted`]) to [`storage`].
+//! - the reconciler, of its own crate, makes the cluster so; `status` tells the server how that goes.
+//!
+//! Data flows one way: stream → session → view → reconciler → report → status → stream.
+
+mod backoff;
+mod connect;
+mod election;
+mod error;
+mod join;
+mod keeper;
+mod lead;
+mod object;
+mod settings;
+mod status;
+mod sync;
+
+pub mod accepted;
+pub mod dial;
+pub mod identity;
+pub mod storage;
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+pub use connect::check_url;
+pub use election::LEASE;
+pub use error::Error;
+pub use object::{Bad, Frame, verify};
+pub use settings::{Clock, JoinSource, NAMESPACE, Settings, Timings};
+pub use status::VERSION;
+
+/// Runs an agent for the cluster behind `client` until `token` is cancelled.
+///
+/// # Guarantees
+/// Writes nothing to the cluster while another agent leads, its Lease aside. Gives the Lease up at the end.
+///
+/// # Errors
+/// When a person has to help: [`Error::is_fatal`]. A server or an API server that is away is waited for.
+pub async fn run(client: Client, settings: Settings, token: CancellationToken) -> Result<(), Error> {
+    let settings = Arc::new(settings);
+    let candidate = election::Candidate::new(
+        client.clone(),
+        &settings.namespace,
+        settings.holder.clone(),
+        settings.timings,
+        settings.clock,
+        lead::backoff(&settings, 0),
+    );
+    election::run(candidate, token, |reign| {
+        lead::lead(client.clone(), settings.clone(), reign)
+    })
+    .await
+}

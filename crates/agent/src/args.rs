@@ -1,0 +1,162 @@
+//! Flags and environment of the binary, and the settings they make. Reports everything wrong with them at once.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use driftless_agent::{JoinSource, NAMESPACE, Settings, Timings, check_url, dial::Dialer, storage::Storage};
+use driftless_model::name;
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+/// Keeps one Kubernetes cluster as its fleet wants it.
+#[derive(Debug, Parser)]
+#[command(name = "driftless-agent", version)]
+pub(crate) struct Args {
+    /// The join file that `driftless cluster enroll` wrote
+    #[arg(long, env = "DRIFTLESS_JOIN", value_name = "FILE")]
+    join: PathBuf,
+
+    /// Reach the cluster with this kubeconfig; otherwise as a pod, or as kubectl does
+    #[arg(long, env = "DRIFTLESS_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// The kubeconfig's context to use instead of its current one
+    #[arg(long, env = "DRIFTLESS_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+
+    /// Keep identity and accepted objects in this folder instead of in the cluster
+    #[arg(long, env = "DRIFTLESS_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+
+    /// Use this server instead of the join file's
+    #[arg(long, env = "DRIFTLESS_SERVER", value_name = "URL")]
+    server: Option<String>,
+
+    /// Namespace of the agent's own objects
+    #[arg(long, env = "DRIFTLESS_NAMESPACE", value_name = "NAME", default_value = NAMESPACE)]
+    namespace: String,
+
+    /// What this agent calls itself among the agents of the cluster
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+
+    /// How logs are written to stderr; DRIFTLESS_LOG says which (`info`, `driftless_agent=debug`)
+    #[arg(long, env = "DRIFTLESS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// Lines of JSON.
+    Json,
+}
+
+impl Args {
+    /// Turns the flags into settings and a client.
+    pub(crate) async fn resolve(self) -> anyhow::Result<(Client, Settings)> {
+        let Self {
+            join,
+            kubeconfig,
+            context,
+            state,
+            server,
+            namespace,
+            pod_name,
+            log_format: _,
+        } = self;
+        let mut problems = Vec::new();
+        let join = JoinSource::File(join);
+        if let Err(error) = join.read() {
+            problems.push(format!("{:#}", anyhow::Error::from(error)));
+        }
+        if let Some(Err(problem)) = server.as_deref().map(check_url) {
+            problems.push(format!("--server: {problem}"));
+        }
+        if !name::is_dns_label(&namespace) {
+            problems.push(format!(
+                "--namespace: `{namespace}` is not valid: {}",
+                name::DNS_LABEL_RULE
+            ));
+        }
+        let seed = rand::random();
+        let config = config(kubeconfig, context)
+            .await
+            .and_then(|config| Ok(Client::try_from(config)?));
+        let client = config.map_err(|error| problems.push(format!("{error:#}"))).ok();
+        let fresh = pod_name.clone().unwrap_or_else(|| fresh_holder(seed));
+        let storage = match (&state, &client) {
+            (Some(path), _) => Storage::folder(path)
+                .map_err(|error| problems.push(describe(error)))
+                .ok(),
+            (None, Some(client)) => Some(Storage::cluster(client.clone(), &namespace)),
+            (None, None) => None,
+        };
+        let holder = match (&storage, pod_name) {
+            (Some(Storage::Folder(folder)), None) => {
+                folder.holder(&fresh).map_err(|error| problems.push(describe(error)))
+            }
+            _ => Ok(fresh),
+        };
+        let (Some(client), Some(storage), Ok(holder), []) = (client, storage, holder, problems.as_slice()) else {
+            anyhow::bail!("{}", problems.join("\n"));
+        };
+        let settings = Settings {
+            join,
+            server,
+            storage,
+            namespace,
+            holder,
+            timings: Timings::default(),
+            dialer: Dialer::tcp(),
+            clock: now,
+            seed,
+            reconcile: driftless_reconcile::Settings::default(),
+        };
+        Ok((client, settings))
+    }
+}
+
+fn describe(error: driftless_agent::Error) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}
+
+async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
+    use anyhow::Context;
+    let options = KubeConfigOptions {
+        context,
+        ..KubeConfigOptions::default()
+    };
+    if let Some(path) = kubeconfig {
+        let shown = path.display().to_string();
+        let read = Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig: {shown}"))?;
+        return Config::from_custom_kubeconfig(read, &options)
+            .await
+            .with_context(|| format!("--kubeconfig: {shown}"));
+    }
+    if options.context.is_some() {
+        return Config::from_kubeconfig(&options).await.context("--context");
+    }
+    Config::infer()
+        .await
+        .context("no cluster: neither a pod's service account nor a kubeconfig; give --kubeconfig")
+}
+
+/// The machine's name and a number: two agents on one machine must not take each other for themselves.
+fn fresh_holder(seed: u64) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "agent" } else { host.trim() };
+    format!("{host}-{:08x}", seed & 0xffff_ffff)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge of the binary, where the clock is read"
+)]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

@@ -1,0 +1,130 @@
+//! One connection to the server: TLS with the fleet's authority and, once joined, the cluster's certificate.
+
+use driftless_proto::MAX_MESSAGE_BYTES;
+use hyper_util::rt::TokioIo;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
+
+use crate::{Error, dial::Dialer, error::chain, identity::Identity, settings::Timings};
+
+/// Flow-control window: a whole small directive with its inline objects, without waiting for a round trip.
+const WINDOW: u32 = 256 * 1024;
+
+/// Where the server is and how to recognise it.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    url: String,
+    ca: String,
+    dialer: Dialer,
+    timings: Timings,
+}
+
+impl Server {
+    pub(crate) fn new(url: String, ca: String, dialer: Dialer, timings: Timings) -> Result<Self, Error> {
+        check_url(&url).map_err(|message| Error::Server {
+            server: url.clone(),
+            message,
+        })?;
+        Ok(Self {
+            url,
+            ca,
+            dialer,
+            timings,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What a call failed with.
+    pub(crate) fn error(&self, status: &tonic::Status) -> Error {
+        let message = match std::error::Error::source(status) {
+            Some(source) => format!("{}: {}", status.message(), chain(source)),
+            None => format!("{} ({:?})", status.message(), status.code()),
+        };
+        Error::Server {
+            server: self.url.clone(),
+            message,
+        }
+    }
+
+    /// Opens a connection, as `identity` if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Server`] when it cannot be reached in time or is not who it should be.
+    pub(crate) async fn connect(&self, identity: Option<&Identity>) -> Result<Channel, Error> {
+        let failed = |error: tonic::transport::Error| {
+            // The outermost text only says that there was a transport error.
+            let message = std::error::Error::source(&error).map_or_else(|| error.to_string(), chain);
+            Error::Server {
+                server: self.url.clone(),
+                message,
+            }
+        };
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca));
+        if let Some(Identity {
+            key,
+            chain: Some(chain),
+            ..
+        }) = identity
+        {
+            tls = tls.identity(tonic::transport::Identity::from_pem(chain, key));
+        }
+        let endpoint = Endpoint::from_shared(self.url.clone())
+            .map_err(failed)?
+            .connect_timeout(self.timings.connect)
+            .http2_keep_alive_interval(self.timings.keep_alive)
+            .keep_alive_timeout(self.timings.connect)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .tls_config(tls)
+            .map_err(failed)?;
+        let dialer = self.dialer.clone();
+        let connector = tower::service_fn(move |uri: Uri| {
+            let dialer = dialer.clone();
+            async move { dialer.open(uri).await.map(TokioIo::new) }
+        });
+        let connecting = tokio::time::timeout(self.timings.connect, endpoint.connect_with_connector(connector));
+        match connecting.await {
+            Ok(connected) => connected.map_err(failed),
+            Err(_) => {
+                let message = format!("no connection within {:?}", self.timings.connect);
+                Err(Error::Server {
+                    server: self.url.clone(),
+                    message,
+                })
+            }
+        }
+    }
+}
+
+/// Checks a server's URL.
+///
+/// # Errors
+/// In words, what is wrong with it.
+pub fn check_url(url: &str) -> Result<(), String> {
+    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is not a URL: {error}"))?;
+    if uri.scheme_str() != Some("https") || uri.host().is_none_or(str::is_empty) {
+        return Err(format!("`{url}` is not of the form https://host:port"));
+    }
+    Ok(())
+}
+
+/// The most bytes one message of the stream may have.
+pub(crate) const fn message_limit() -> usize {
+    MAX_MESSAGE_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_urls_are_taken() {
+        assert!(check_url("https://127.0.0.1:7443").is_ok());
+        for bad in ["http://a:1", "a:1", "https://", "nonsense url"] {
+            assert!(check_url(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! Decides what each message of the server means. Pure: messages in, [`Action`]s out; [`super::stream`] carries
+//! them out.
+//!
+//! One session lives as long as this process leads, across streams: what was verified stays verified. It believes
+//! nothing of the server but what it can check: the directive is of the cluster's channel, its sequence is never
+//! below one accepted before, and every object hashes to the name by which the directive reaches it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use driftless_model::{
+    bundle::Bundle,
+    directive::Directive,
+    hash::ObjectHash,
+    name::{ChannelName, ClusterName},
+    snapshot::Snapshot,
+    view::{ClusterFacts, View, view},
+};
+use driftless_proto::{self as proto, v1};
+
+use crate::{
+    accepted::{Accepted, FORMAT},
+    object::{self, Frame},
+};
+
+/// Most hashes in one `Want`.
+const WANT: usize = 64;
+
+/// What to do about a message.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    /// Ask for these objects.
+    Want(Vec<ObjectHash>),
+    /// This is accepted.
+    Adopt(Adoption),
+    /// The server ends the stream; come back after that many milliseconds.
+    Goodbye { reason: String, after_ms: u32 },
+}
+
+/// What was accepted, complete and verified.
+#[derive(Debug, Clone)]
+pub(crate) struct Adoption {
+    /// To be remembered.
+    pub(crate) accepted: Accepted,
+    /// To be run; `None` when nothing changes for the cluster.
+    pub(crate) view: Option<Arc<View>>,
+    /// Counts adoptions, so that it can be told which one was stored.
+    pub(crate) generation: u64,
+    /// Objects that are not known to be stored yet.
+    pub(crate) unsaved: Vec<Frame>,
+    /// Every object that has to be stored for the view to be found again.
+    pub(crate) keep: BTreeSet<ObjectHash>,
+}
+
+/// Why a message is not accepted. The old view stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the server sent what cannot be understood: {0}")]
+    Malformed(String),
+    #[error("the server takes this cluster for `{theirs}`, but it is `{ours}`")]
+    WrongCluster { ours: ClusterName, theirs: String },
+    #[error("directive {sequence} is for channel `{theirs}`, but this cluster follows `{ours}`")]
+    WrongChannel {
+        sequence: u64,
+        ours: ChannelName,
+        theirs: ChannelName,
+    },
+    #[error("directive {sequence} of channel `{channel}` is older than {accepted}, which was accepted before")]
+    Replayed {
+        channel: ChannelName,
+        sequence: u64,
+        accepted: u64,
+    },
+    #[error("directive {sequence} of channel `{channel}` is not the one that was accepted under that number")]
+    Forked { channel: ChannelName, sequence: u64 },
+    #[error("the server does not have object {0}, which its directive needs")]
+    Missing(String),
+    #[error(transparent)]
+    Object(#[from] object::Bad),
+}
+
+impl Refusal {
+    /// In CamelCase, for the status.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "MessageMalformed",
+            Self::WrongCluster { .. } => "WrongCluster",
+            Self::WrongChannel { .. } => "WrongChannel",
+            Self::Replayed { .. } => "DirectiveReplayed",
+            Self::Forked { .. } => "DirectiveForked",
+            Self::Missing(_) => "ObjectMissing",
+            Self::Object(_) => "ObjectInvalid",
+        }
+    }
+}
+
+/// The decoded objects of one snapshot, complete or on the way to it.
+#[derive(Debug, Default)]
+struct Content {
+    snapshot: Option<(ObjectHash, Snapshot)>,
+    bundles: BTreeMap<ObjectHash, Bundle>,
+}
+
+impl Content {
+    fn hashes(&self) -> impl Iterator<Item = ObjectHash> {
+        self.snapshot
+            .iter()
+            .map(|(hash, _)| *hash)
+            .chain(self.bundles.keys().copied())
+    }
+
+    fn view(&self, facts: &ClusterFacts) -> Option<View> {
+        let (_, snapshot) = self.snapshot.as_ref()?;
+        view(snapshot, facts, |hash| self.bundles.get(hash)).ok()
+    }
+}
+
+/// A directive whose objects are still coming.
+#[derive(Debug)]
+struct Pending {
+    directive: Directive,
+    document: String,
+    content: Content,
+    /// Came with the directive, not verified.
+    inline: BTreeMap<ObjectHash, Bytes>,
+    wanted: BTreeSet<ObjectHash>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Session {
+    cluster: ClusterName,
+    accepted: Option<Accepted>,
+    content: Content,
+    generation: u64,
+    /// Verified objects that are not known to be stored, with the first adoption they can be part of.
+    unsaved: BTreeMap<ObjectHash, (u64, Frame)>,
+    pending: Option<Pending>,
+    /// What this stream's Welcome said.
+    welcome: Option<(ChannelName, ClusterFacts)>,
+}
+
+impl Session {
+    /// A session that starts from what was stored.
+    pub(crate) fn new(cluster: ClusterName, accepted: Option<Accepted>) -> Self {
+        Self {
+            cluster,
+            accepted,
+            content: Content::default(),
+            generation: 0,
+            unsaved: BTreeMap::new(),
+            pending: None,
+            welcome: None,
+        }
+    }
+
+    /// Takes the stored snapshot; answers which bundles belong to it.
+    pub(crate) fn restore_snapshot(&mut self, hash: ObjectHash, zstd: Bytes) -> Result<Vec<ObjectHash>, object::Bad> {
+        let (_, snapshot) = object::snapshot(hash, zstd)?;
+        let bundles: BTreeSet<_> = snapshot.components.values().copied().collect();
+        self.content.snapshot = Some((hash, snapshot));
+        Ok(bundles.into_iter().collect())
+    }
+
+    /// Takes a stored bundle of it.
+    pub(crate) fn restore_bundle(&mut self, hash: ObjectHash, zstd: Bytes) -> Result<(), object::Bad> {
+        let (_, bundle) = object::bundle(hash, zstd)?;
+        self.content.bundles.insert(hash, bundle);
+        Ok(())
+    }
+
+    /// What to run of what was restored; `None` when something is missing.
+    pub(crate) fn restored(&self) -> Option<Arc<View>> {
+        let accepted = self.accepted.as_ref()?;
+        self.content.view(&accepted.facts()).map(Arc::new)
+    }
+
+    /// What was accepted last.
+    pub(crate) fn accepted(&self) -> Option<&Accepted> {
+        self.accepted.as_ref()
+    }
+
+    /// Is there no directive whose objects are still to come?
+    pub(crate) fn is_settled(&self) -> bool {
+        self.pending.is_none()
+    }
+
+    /// This adoption is stored now: the compressed form of its objects is not needed any more.
+    pub(crate) fn saved(&mut self, generation: u64) {
+        self.unsaved.retain(|_, (first, _)| *first > generation);
+    }
+
+    /// First message of a new stream.
+    pub(crate) fn hello(&mut self, agent_version: &str) -> v1::Hello {
+        self.welcome = None;
+        if let Some(pending) = &mut self.pending {
+            // What came is kept; what was asked for on the old stream has to be asked for again.
+            pending.wanted.clear();
+        }
+        let pending = self.pending.iter().flat_map(|pending| pending.content.hashes());
+        let held: BTreeSet<_> = self.content.hashes().chain(pending).collect();
+        v1::Hello {
+            agent_version: agent_version.to_owned(),
+            sequence: self
+                .accepted
+                .as_ref()
+                .map_or(0, |accepted| accepted.directive().sequence),
+            held: held.iter().map(proto::to_hash).collect(),
+        }
+    }
+
+    /// Takes one message.
+    pub(crate) fn receive(&mut self, message: v1::ServerMessage) -> Result<Vec<Action>, Refusal> {
+        use v1::server_message::Message;
+        match message.message {
+            Some(Message::Welcome(welcome)) => self.welcome(welcome),
+            Some(Message::Directive(directive)) => self.directive(directive),
+            Some(Message::Object(object)) => self.object(object),
+            Some(Message::Goodbye(goodbye)) => Ok(vec![Action::Goodbye {
+                reason: goodbye.reason,
+                after_ms: goodbye.reconnect_after_ms,
+            }]),
+            // A kind of message that a newer server knows.
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn welcome(&mut self, welcome: v1::Welcome) -> Result<Vec<Action>, Refusal> {
+        if welcome.cluster != self.cluster.as_str() {
+            return Err(Refusal::WrongCluster {
+                ours: self.cluster.clone(),
+                theirs: welcome.cluster,
+            });
+        }
+        let channel = welcome.channel.parse().map_err(malformed)?;
+        let facts = ClusterFacts {
+            name: self.cluster.clone(),
+            labels: welcome.labels.into_iter().collect(),
+        };
+        self.welcome = Some((channel, facts.clone()));
+        match &mut self.accepted {
+            Some(accepted) if accepted.labels != facts.labels => {
+                accepted.labels = facts.labels;
+                Ok(self.adoption(true).into_iter().collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn directive(&mut self, message: v1::Directive) -> Result<Vec<Action>, Refusal> {
+        let Some((channel, _)) = &self.welcome else {
+            return Err(Refusal::Malformed("a directive before the welcome".to_owned()));
+        };
+        let directive = Directive::decode(&message.document).map_err(malformed)?;
+        self.check(channel, &directive, &message.document)?;
+        let document = String::from_utf8(message.document.to_vec()).map_err(malformed)?;
+        let mut inline = BTreeMap::new();
+        for object in message.objects {
+            inline.insert(
+                proto::hash("object.hash", &object.hash).map_err(malformed)?,
+                object.zstd,
+            );
+        }
+        // Whatever an older directive still waited for is not needed, but may be part of this one as well.
+        let content = self.pending.take().map(|pending| pending.content).unwrap_or_default();
+        self.pending = Some(Pending {
+            directive,
+            document,
+            content,
+            inline,
+            wanted: BTreeSet::new(),
+        });
+        self.proceed()
+    }
+
+    fn check(&self, channel: &ChannelName, directive: &Directive, document: &[u8]) -> Result<(), Refusal> {
+        let Directive {
+            channel: theirs,
+            sequence,
+            ..
+        } = directive;
+        if theirs != channel {
+            let (sequence, ours, theirs) = (*sequence, channel.clone(), theirs.clone());
+            return Err(Refusal::WrongChannel { sequence, ours, theirs });
+        }
+        let Some(accepted) = &self.accepted else { return Ok(()) };
+        let highest = accepted.sequences.get(channel).copied().unwrap_or_default();
+        if *sequence < highest {
+            return Err(Refusal::Replayed {
+                channel: channel.clone(),
+                sequence: *sequence,
+                accepted: highest,
+            });
+        }
+        let last = accepted.directive();
+        if last.channel == *channel && last.sequence == *sequence && accepted.directive.as_bytes() != document {
+            return Err(Refusal::Forked {
+                channel: channel.clone(),
+                sequence: *sequence,
+            });
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, message: v1::Object) -> Result<Vec<Action>, Refusal> {
+        let hash = proto::hash("object.hash", &message.hash).map_err(malformed)?;
+        let Some(pending) = &mut self.pending else {
+            return Ok(Vec::new());
+        };
+        // Not asked for, or asked for by a directive that was overtaken.
+        if !pending.wanted.remove(&hash) {
+            return Ok(Vec::new());
+        }
+        if message.zstd.is_empty() {
+            return Err(Refusal::Missing(hash.short()));
+        }
+        let last_wanted = pending.wanted.is_empty();
+        pending.inline.insert(hash, message.zstd);
+        self.verify_inline()?;
+        if last_wanted { self.proceed() } else { Ok(Vec::new()) }
+    }
+
+    /// Verifies and decodes whatever came and has a place in the pending snapshot. Bytes that have none are dropped
+    /// with the directive, undecoded.
+    fn verify_inline(&mut self) -> Result<(), Refusal> {
+        let Some(pending) = &mut self.pending else {
+            return Ok(());
+        };
+        let Some(wanted) = pending.directive.snapshot else {
+            return Ok(());
+        };
+        if pending
+            .content
+            .snapshot
+            .as_ref()
+            .is_none_or(|(hash, _)| *hash != wanted)
+        {
+            pending.content.snapshot = match (&self.content.snapshot, pending.inline.remove(&wanted)) {
+                (Some((hash, snapshot)), _) if *hash == wanted => Some((wanted, snapshot.clone())),
+                (_, Some(zstd)) => {
+                    let (frame, snapshot) = object::snapshot(wanted, zstd)?;
+                    self.unsaved.insert(wanted, (self.generation + 1, frame));
+                    Some((wanted, snapshot))
+                }
+                (_, None) => None,
+            };
+        }
+        let Some((_, snapshot)) = &pending.content.snapshot else {
+            return Ok(());
+        };
+        let needed: BTreeSet<_> = snapshot.components.values().copied().collect();
+        for hash in needed.iter().copied() {
+            if pending.content.bundles.contains_key(&hash) || self.content.bundles.contains_key(&hash) {
+                continue;
+            }
+            if let Some(zstd) = pending.inline.remove(&hash) {
+                let (frame, bundle) = object::bundle(hash, zstd)?;
+                self.unsaved.insert(hash, (self.generation + 1, frame));
+                pending.content.bundles.insert(hash, bundle);
+            }
+        }
+        // What only overtaken directives needed must not pile up.
+        pending.content.bundles.retain(|hash, _| needed.contains(hash));
+        let kept: BTreeSet<_> = self.content.hashes().chain(pending.content.hashes()).collect();
+        self.unsaved.retain(|hash, _| kept.contains(hash));
+        Ok(())
+    }
+
+    /// Asks for what the pending directive lacks, or accepts it.
+    fn proceed(&mut self) -> Result<Vec<Action>, Refusal> {
+        self.verify_inline()?;
+        let Some(pending) = &mut self.pending else {
+            return Ok(Vec::new());
+        };
+        let missing: BTreeSet<ObjectHash> = match (pending.directive.snapshot, &pending.content.snapshot) {
+            (None, _) => BTreeSet::new(),
+            (Some(_), Some((_, snapshot))) => {
+                let held = |hash: &&ObjectHash| {
+                    pending.content.bundles.contains_key(hash) || self.content.bundles.contains_key(hash)
+                };
+                snapshot
+                    .components
+                    .values()
+                    .filter(|hash| !held(hash))
+                    .copied()
+                    .collect()
+            }
+            (Some(hash), None) => BTreeSet::from([hash]),
+        };
+        if missing.is_empty() {
+            return Ok(self.accept().into_iter().collect());
+        }
+        pending.wanted.clone_from(&missing);
+        let missing: Vec<_> = missing.into_iter().collect();
+        Ok(missing.chunks(WANT).map(|chunk| Action::Want(chunk.to_vec())).collect())
+    }
+
+    fn accept(&mut self) -> Option<Action> {
+        let Pending {
+            directive,
+            document,
+            mut content,
+            ..
+        } = self.pending.take()?;
+        let (_, facts) = self.welcome.clone()?;
+        let mut sequences = self
+            .accepted
+            .as_ref()
+            .map(|accepted| accepted.sequences.clone())
+            .unwrap_or_default();
+        sequences.insert(directive.channel.clone(), directive.sequence);
+        let before = self.accepted.take();
+        // Without a snapshot nothing changes: what runs goes on running, and being repaired.
+        let running = directive
+            .snapshot
+            .or_else(|| before.as_ref().and_then(|accepted| accepted.running));
+        let changed = running != before.as_ref().and_then(|accepted| accepted.running)
+            || self.content.snapshot.as_ref().map(|(hash, _)| *hash) != running;
+        let after = Accepted {
+            format: FORMAT,
+            directive: document,
+            running,
+            sequences,
+            cluster: self.cluster.clone(),
+            labels: facts.labels,
+        };
+        let same = before.as_ref() == Some(&after);
+        // Equal snapshots may still have lacked a bundle that has come now.
+        let filled = !content.bundles.is_empty();
+        if directive.snapshot.is_some() {
+            let needed: BTreeSet<_> = content
+                .snapshot
+                .iter()
+                .flat_map(|(_, snapshot)| snapshot.components.values().copied())
+                .collect();
+            content.bundles.append(&mut self.content.bundles);
+            content.bundles.retain(|hash, _| needed.contains(hash));
+            self.content = content;
+        }
+        self.accepted = Some(after);
+        if same && !filled && !changed {
+            return None;
+        }
+        self.adoption(changed || filled)
+    }
+
+    fn adoption(&mut self, changed: bool) -> Option<Action> {
+        let accepted = self.accepted.clone()?;
+        let keep: BTreeSet<_> = self.content.hashes().collect();
+        self.unsaved.retain(|hash, _| keep.contains(hash));
+        let view = if changed {
+            self.content.view(&accepted.facts()).map(Arc::new)
+        } else {
+            None
+        };
+        self.generation += 1;
+        let unsaved = self.unsaved.values().map(|(_, frame)| frame.clone()).collect();
+        Some(Action::Adopt(Adoption {
+            accepted,
+            view,
+            generation: self.generation,
+            unsaved,
+            keep,
+        }))
+    }
+}
+
+fn malformed(error: impl ToString) -> Refusal {
+    Refusal::Malformed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
