@@ -15,6 +15,7 @@ use hyper_util::{
 use rustls::{
     ServerConfig, ServerConnection,
     pki_types::{CertificateDer, UnixTime},
+    server::NoServerSessionStorage,
     version::{TLS12, TLS13},
 };
 use tokio::{
@@ -81,6 +82,9 @@ impl Listener {
         let mut config = versions
             .with_client_cert_verifier(verifiers.any)
             .with_cert_resolver(serving);
+        // A resumed session would not have its certificate checked again.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let connections = Connections {
             tls: TlsAcceptor::from(Arc::new(config)),

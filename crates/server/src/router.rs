@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use driftless_proto::{FILE_DESCRIPTOR_SET, v1};
-use tonic_health::server::HealthReporter;
+use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_reflection::server::Builder as Reflection;
 
 use crate::services::{self, Core};
@@ -20,18 +20,7 @@ const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plai
 /// Makes the router, and the reporter of what gRPC health says.
 pub(crate) async fn new(core: &Arc<Core>) -> (Router, HealthReporter) {
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter
-        .set_serving::<v1::sync_server::SyncServer<services::SyncService>>()
-        .await;
-    reporter
-        .set_serving::<v1::publish_server::PublishServer<services::PublishService>>()
-        .await;
-    reporter
-        .set_serving::<v1::fleet_server::FleetServer<services::FleetService>>()
-        .await;
-    reporter
-        .set_serving::<v1::enrollment_server::EnrollmentServer<services::EnrollmentService>>()
-        .await;
+    report(&reporter, ServingStatus::Serving).await;
     let mut routes = services::routes(core);
     routes.add_service(health);
     routes.add_service(
@@ -48,6 +37,20 @@ pub(crate) async fn new(core: &Arc<Core>) -> (Router, HealthReporter) {
         .with_state(Arc::clone(core));
     let grpc = routes.routes().into_axum_router().reset_fallback();
     (pages.merge(grpc).fallback(unknown), reporter)
+}
+
+/// Tells gRPC health how all services do.
+pub(crate) async fn report(reporter: &HealthReporter, status: ServingStatus) {
+    let services = [
+        "",
+        v1::sync_server::SERVICE_NAME,
+        v1::enrollment_server::SERVICE_NAME,
+        v1::publish_server::SERVICE_NAME,
+        v1::fleet_server::SERVICE_NAME,
+    ];
+    for service in services {
+        reporter.set_service_status(service, status).await;
+    }
 }
 
 async fn index() -> impl IntoResponse {

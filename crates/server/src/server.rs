@@ -197,7 +197,7 @@ impl Server {
             Some(ended) => ended_early(ended),
         };
         tracing::info!("stopping");
-        health.set_service_status("", ServingStatus::NotServing).await;
+        router::report(&health, ServingStatus::NotServing).await;
         stopping.cancel();
         let mut is_listening = !matches!(result, Err(Error::TaskEnded(LISTENER)));
         // The journal goes last: calls that are being served may still append.

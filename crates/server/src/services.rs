@@ -5,11 +5,6 @@ mod fleet;
 mod publish;
 mod sync;
 
-pub(crate) use enrollment::Service as EnrollmentService;
-pub(crate) use fleet::Service as FleetService;
-pub(crate) use publish::Service as PublishService;
-pub(crate) use sync::Service as SyncService;
-
 use std::{future::Future, sync::Arc};
 
 use driftless_model::{

@@ -60,7 +60,11 @@ impl Authority {
                 (key, pem)
             }
         };
-        Self::new(folder, key, pem)
+        let authority = Self::new(folder, key, pem)?;
+        if authority.expires < after(now, 90) {
+            tracing::warn!(expires = %authority.expires, "the CA ends soon: delete its files and enrol every cluster anew");
+        }
+        Ok(authority)
     }
 
     fn write_certificate(folder: &DataFolder, key: &KeyPair, now: Timestamp) -> Result<String, Error> {

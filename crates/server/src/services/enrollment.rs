@@ -21,7 +21,7 @@ use crate::{
     pki,
 };
 
-pub(crate) struct Service(pub(super) Arc<Core>);
+pub(super) struct Service(pub(super) Arc<Core>);
 
 #[tonic::async_trait]
 impl v1::enrollment_server::Enrollment for Service {

@@ -24,7 +24,7 @@ const MAX_LABELS: usize = 64;
 /// A watch sends at most this often.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
 
-pub(crate) struct Service(pub(super) Arc<Core>);
+pub(super) struct Service(pub(super) Arc<Core>);
 
 #[tonic::async_trait]
 impl v1::fleet_server::Fleet for Service {

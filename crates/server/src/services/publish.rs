@@ -2,6 +2,7 @@
 //!
 //! Nothing gets into the store from outside but bundles that keep every rule.
 
+mod history;
 mod upload;
 
 use std::{
@@ -14,9 +15,9 @@ use driftless_model::{
     fleet::{self, Expected, Intent},
     hash::ObjectHash,
     name::{ChannelName, ComponentName},
-    snapshot::{Provenance, Snapshot, changes},
+    snapshot::{Provenance, Snapshot},
 };
-use driftless_proto::{from_time, hash, opt_hash, to_hash, v1};
+use driftless_proto::{hash, opt_hash, to_hash, v1};
 use driftless_store::Error as StoreError;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
@@ -24,6 +25,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Core, Parts, channel_message, followers, hashes, parts};
 use crate::failure::Failure;
+use history::Walk;
 
 const MAX_COMPONENTS: usize = 1000;
 const MAX_MESSAGE: usize = 16 * 1024;
@@ -36,7 +38,7 @@ const MAX_FOUND: usize = 100;
 /// Bundles of one push that are looked at at once.
 const CONCURRENCY: usize = 16;
 
-pub(crate) struct Service {
+pub(super) struct Service {
     core: Arc<Core>,
     /// Bounds the memory of uploads that are being checked.
     checks: Semaphore,
@@ -320,60 +322,7 @@ impl Service {
             limit => limit.min(MAX_LOG),
         };
         let head = self.core.state().fleet.channel(&channel)?.snapshot;
-        let walk = Walk {
-            core: Arc::clone(&self.core),
-            next: head.map(|hash| (hash, None)),
-            left: limit,
-        };
-        Ok(parts(walk, Walk::step))
-    }
-}
-
-/// A walk from a channel's newest snapshot back in time.
-struct Walk {
-    core: Arc<Core>,
-    /// The next to tell, and its content where it was read already.
-    next: Option<(ObjectHash, Option<Snapshot>)>,
-    left: u32,
-}
-
-impl Walk {
-    async fn step(mut self) -> Result<Option<(v1::LogEntry, Self)>, Failure> {
-        let Some((hash, known)) = self.next.take().filter(|_| self.left > 0) else {
-            return Ok(None);
-        };
-        self.left -= 1;
-        let snapshot = match known {
-            Some(snapshot) => snapshot,
-            None => read_snapshot(&self.core, &hash).await?,
-        };
-        let before = match &snapshot.parent {
-            Some(parent) => Some((*parent, read_snapshot(&self.core, parent).await?)),
-            None => None,
-        };
-        let empty = BTreeMap::new();
-        let changed = changes(
-            before.as_ref().map_or(&empty, |(_, before)| &before.components),
-            &snapshot.components,
-        );
-        let entry = v1::LogEntry {
-            snapshot: to_hash(&hash),
-            parent: snapshot.parent.as_ref().map(to_hash),
-            time: Some(from_time(snapshot.time)),
-            author: snapshot.provenance.author,
-            message: snapshot.provenance.message,
-            source: snapshot.provenance.source,
-            changes: changed
-                .into_iter()
-                .map(|(component, change)| v1::LogChange {
-                    component: component.to_string(),
-                    before: change.before.as_ref().map(to_hash),
-                    after: change.after.as_ref().map(to_hash),
-                })
-                .collect(),
-        };
-        self.next = before.map(|(hash, snapshot)| (hash, Some(snapshot)));
-        Ok(Some((entry, self)))
+        Ok(parts(Walk::new(Arc::clone(&self.core), head, limit), Walk::step))
     }
 }
 

@@ -47,7 +47,7 @@ const REPLACED_RECONNECT_MS: u32 = 60_000;
 /// Tells one stream of this process from another.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-pub(crate) struct Service(pub(super) Arc<Core>);
+pub(super) struct Service(pub(super) Arc<Core>);
 
 #[tonic::async_trait]
 impl v1::sync_server::Sync for Service {
@@ -135,20 +135,21 @@ impl Greeting {
             Err(_) => return Err(Failure::Argument("hello did not come in time".to_owned())),
         };
         let held = hashes(&hello.held)?.into_iter().collect();
-        // Again: it may have been enrolled anew while it kept us waiting.
-        let state = self.core.state();
-        let record = self.certificate.cluster(&state.fleet)?.1.clone();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let records = self.core.hub.open(&self.name, id, record.clone());
+        let known = self.certificate.cluster(&self.core.state().fleet)?.1.clone();
+        let records = self.core.hub.open(&self.name, id, known);
+        let open = Open {
+            core: Arc::clone(&self.core),
+            name: self.name.clone(),
+            id,
+        };
+        // Again, now that the hub tells of changes: one in between would be missed.
+        let record = self.certificate.cluster(&self.core.state().fleet)?.1.clone();
         self.core.table.connected(&self.name, id, (self.core.clock)());
         tracing::debug!(cluster = %self.name, version = hello.agent_version, sequence = hello.sequence, "agent connected");
         let welcome = welcome(&self.name, &record);
         let agent = Agent {
-            open: Open {
-                core: Arc::clone(&self.core),
-                name: self.name,
-                id,
-            },
+            open,
             certificate: self.certificate,
             inbound: self.inbound,
             orders: self.core.hub.orders(&record.channel),
@@ -186,6 +187,9 @@ impl Drop for Open {
     }
 }
 
+/// An object that was asked for; `None` when the store does not have it.
+type Loaded = (ObjectHash, Result<Option<Bytes>, StoreError>);
+
 /// An agent that is served.
 struct Agent {
     open: Open,
@@ -201,7 +205,7 @@ struct Agent {
     held: Option<HashSet<ObjectHash>>,
     /// Asked for, not being read yet.
     wanted: VecDeque<ObjectHash>,
-    loading: FuturesUnordered<BoxFuture<'static, (ObjectHash, Result<Option<Bytes>, StoreError>)>>,
+    loading: FuturesUnordered<BoxFuture<'static, Loaded>>,
 }
 
 /// What a stream does next.

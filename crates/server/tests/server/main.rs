@@ -1,0 +1,16 @@
+//! The server from the outside: over real TLS, as agents, tooling and browsers meet it.
+
+#[cfg(test)]
+mod agents;
+#[cfg(test)]
+mod enrollment;
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
+mod publish;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,381 @@
+//! Pushes as release tooling makes them.
+
+use driftless_model::{hash::ObjectHash, snapshot::Snapshot};
+use driftless_proto::v1;
+use tokio_stream::StreamExt;
+use tonic::Code;
+
+use crate::support::{Rig, assert_refused, bundle, object, publish_request, upload, wire};
+
+fn named(name: &str) -> v1::GetChannelRequest {
+    v1::GetChannelRequest { name: name.to_owned() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn push_goes_from_upload_to_history() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let mut client = rig.publish().await;
+    let (first, second) = (bundle("shop", "1"), bundle("shop", "2"));
+
+    let both = v1::MissingObjectsRequest {
+        hashes: vec![wire(first.hash()), wire(second.hash())],
+    };
+    upload(&mut client, &first).await.unwrap();
+    let missing = client.missing_objects(both).await.unwrap().into_inner().hashes;
+    assert_eq!(missing, [wire(second.hash())]);
+
+    let one = client
+        .publish(publish_request("prod", &first))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(!one.unchanged && one.sequence > 1);
+    let again = client
+        .publish(publish_request("prod", &first))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(again.unchanged && again.sequence == 0 && again.snapshot == one.snapshot);
+    let two = rig.push("prod", &second).await;
+
+    let channel = client.get_channel(named("prod")).await.unwrap().into_inner();
+    assert_eq!(channel.snapshot, Some(two.snapshot.clone()));
+    assert_eq!(channel.components["shop"], wire(second.hash()));
+    let list = client
+        .list_channels(v1::ListChannelsRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(list.channels, [channel]);
+
+    let request = v1::LogRequest {
+        channel: "prod".to_owned(),
+        limit: 0,
+    };
+    let log: Vec<_> = client
+        .log(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .collect::<Result<_, _>>()
+        .await
+        .unwrap();
+    assert_eq!(
+        log.iter().map(|entry| &entry.snapshot).collect::<Vec<_>>(),
+        [&two.snapshot, &one.snapshot]
+    );
+    assert_eq!(log[0].parent.as_ref(), Some(&one.snapshot));
+    assert_eq!(
+        (log[0].author.as_str(), log[0].source["host"].as_str()),
+        ("admin", "laptop")
+    );
+    assert_eq!(log[0].changes[0].before, Some(wire(first.hash())));
+    assert_eq!(log[1].changes[0].before, None);
+    let request = v1::LogRequest {
+        channel: "prod".to_owned(),
+        limit: 1,
+    };
+    let log: Vec<_> = client
+        .log(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .collect::<Result<_, _>>()
+        .await
+        .unwrap();
+    assert_eq!(log.len(), 1);
+
+    let request = v1::GetObjectsRequest {
+        hashes: vec![two.snapshot.clone(), wire(ObjectHash::of(b"none"))],
+    };
+    let objects: Vec<_> = client
+        .get_objects(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .collect::<Result<_, _>>()
+        .await
+        .unwrap();
+    let snapshot = Snapshot::decode(&zstd::decode_all(&objects[0].zstd[..]).unwrap()).unwrap();
+    assert_eq!(wire(snapshot.hash()), two.snapshot);
+    assert!(objects[1].zstd.is_empty());
+
+    let prefix = second.hash().to_string()[..8].to_owned();
+    let found = client
+        .find_object(v1::FindObjectRequest { prefix })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(found.hashes, [wire(second.hash())]);
+    let short = client
+        .find_object(v1::FindObjectRequest {
+            prefix: "ab".to_owned(),
+        })
+        .await;
+    assert_refused(short, Code::InvalidArgument, &["4 to 64"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_component_leaves_the_snapshot() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let shop = bundle("shop", "1");
+    rig.push("prod", &shop).await;
+    let mut request = publish_request("prod", &shop);
+    request.components[0].bundle = None;
+    let mut client = rig.publish().await;
+    assert!(!client.publish(request.clone()).await.unwrap().into_inner().unchanged);
+    assert!(
+        client
+            .get_channel(named("prod"))
+            .await
+            .unwrap()
+            .into_inner()
+            .components
+            .is_empty()
+    );
+    assert!(client.publish(request).await.unwrap().into_inner().unchanged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_push_upon_the_same_parent_is_told_who_won() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let (a, b) = (bundle("shop", "a"), bundle("shop", "b"));
+    let mut client = rig.publish().await;
+    upload(&mut client, &b).await.unwrap();
+    let base = rig.push("prod", &bundle("shop", "0")).await.snapshot;
+    let winner = rig.push("prod", &a).await;
+    let late = v1::PublishRequest {
+        expected_parent: Some(base.clone()),
+        ..publish_request("prod", &b)
+    };
+    let hash = ObjectHash::try_from(&winner.snapshot[..]).unwrap().short();
+    assert_refused(
+        client.publish(late).await,
+        Code::Aborted,
+        &["`shop`", "`prod`", "by admin", &hash],
+    );
+
+    let on_top = v1::PublishRequest {
+        expected_parent: Some(winner.snapshot),
+        ..publish_request("prod", &b)
+    };
+    client.publish(on_top).await.unwrap();
+    // Upon the old parent, but to a component that nobody touched since.
+    let other = bundle("mail", "1");
+    upload(&mut client, &other).await.unwrap();
+    let beside = v1::PublishRequest {
+        expected_parent: Some(base),
+        ..publish_request("prod", &other)
+    };
+    client.publish(beside).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_pushes_to_different_components_all_land() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let base = rig.push("prod", &bundle("base", "0")).await.snapshot;
+    let client = rig.publish().await;
+    let pushes = (0..16).map(|n| {
+        let (mut client, base) = (client.clone(), base.clone());
+        tokio::spawn(async move {
+            let bundle = bundle(&format!("app-{n}"), "1");
+            upload(&mut client, &bundle).await.unwrap();
+            let request = v1::PublishRequest {
+                expected_parent: Some(base),
+                ..publish_request("prod", &bundle)
+            };
+            client.publish(request).await.unwrap();
+        })
+    });
+    for push in pushes.collect::<Vec<_>>() {
+        push.await.unwrap();
+    }
+    let channel = rig
+        .publish()
+        .await
+        .get_channel(named("prod"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(channel.components.len(), 17);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_pushes_upon_an_empty_channel_have_one_winner() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let client = rig.publish().await;
+    let pushes = (0..8).map(|n| {
+        let mut client = client.clone();
+        tokio::spawn(async move {
+            let bundle = bundle("shop", &n.to_string());
+            upload(&mut client, &bundle).await.unwrap();
+            let expected_parent = Some(bytes::Bytes::new());
+            client
+                .publish(v1::PublishRequest {
+                    expected_parent,
+                    ..publish_request("prod", &bundle)
+                })
+                .await
+        })
+    });
+    let mut won = 0;
+    for push in pushes.collect::<Vec<_>>() {
+        match push.await.unwrap() {
+            Ok(_) => won += 1,
+            Err(status) => assert_eq!(status.code(), Code::Aborted, "{status:?}"),
+        }
+    }
+    assert_eq!(won, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_a_sound_bundle_is_not_stored() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let mut client = rig.publish().await;
+    let good = bundle("shop", "1");
+    let put = async |object: v1::Object| rig.publish().await.put_objects(tokio_stream::iter([object])).await;
+
+    let mut tampered = object(&good.encode());
+    tampered.zstd = object(&bundle("shop", "2").encode()).zstd;
+    assert_refused(
+        put(tampered).await,
+        Code::InvalidArgument,
+        &["altered", &good.hash().to_string()],
+    );
+    let cut = v1::Object {
+        hash: wire(good.hash()),
+        zstd: object(&good.encode()).zstd.slice(..10),
+    };
+    assert_refused(put(cut).await, Code::InvalidArgument, &["decompressed"]);
+    assert_refused(put(object(b"hello\n")).await, Code::InvalidArgument, &["header"]);
+    let short = v1::Object {
+        hash: vec![1].into(),
+        zstd: bytes::Bytes::new(),
+    };
+    assert_refused(put(short).await, Code::InvalidArgument, &["32 bytes"]);
+    let secret = concat!(
+        "{\"component\":\"shop\",\"format\":1}\n",
+        r#"{"apiVersion":"v1","data":{"password":"aHVudGVyMg=="},"kind":"Secret","metadata":{"name":"s","namespace":"d"}}"#,
+        "\n"
+    );
+    assert_refused(put(object(secret.as_bytes())).await, Code::InvalidArgument, &["Secret"]);
+
+    let hashes = vec![
+        wire(good.hash()),
+        wire(ObjectHash::of(b"hello\n")),
+        wire(ObjectHash::of(secret.as_bytes())),
+    ];
+    let missing = client
+        .missing_objects(v1::MissingObjectsRequest { hashes })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(missing.hashes.len(), 3, "nothing was kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn senseless_pushes_say_what_is_wrong() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let mut client = rig.publish().await;
+    let shop = bundle("shop", "1");
+    let request = publish_request("prod", &shop);
+    assert_refused(
+        client.publish(request.clone()).await,
+        Code::FailedPrecondition,
+        &["not in the store", "`shop`"],
+    );
+    upload(&mut client, &shop).await.unwrap();
+    let snapshot = rig.push("prod", &shop).await.snapshot;
+
+    assert_refused(
+        client.publish(publish_request("prdo", &shop)).await,
+        Code::NotFound,
+        &["`prdo`", "`prod`"],
+    );
+    let mut wrong = request.clone();
+    wrong.components[0].component = "mail".to_owned();
+    assert_refused(
+        client.publish(wrong).await,
+        Code::InvalidArgument,
+        &["`shop`", "`mail`"],
+    );
+    let mut no_bundle = request.clone();
+    no_bundle.components[0].bundle = Some(snapshot);
+    assert_refused(client.publish(no_bundle).await, Code::InvalidArgument, &["no bundle"]);
+    let nothing = v1::PublishRequest {
+        components: Vec::new(),
+        ..request.clone()
+    };
+    assert_refused(client.publish(nothing).await, Code::InvalidArgument, &["at least one"]);
+    let mut twice = request.clone();
+    twice.components.push(twice.components[0].clone());
+    assert_refused(client.publish(twice).await, Code::InvalidArgument, &["twice"]);
+    let mut bad_name = request.clone();
+    bad_name.components[0].component = "Shop!".to_owned();
+    assert_refused(
+        client.publish(bad_name).await,
+        Code::InvalidArgument,
+        &["component name `Shop!`"],
+    );
+    let unknown = v1::PublishRequest {
+        expected_parent: Some(wire(ObjectHash::of(b"x"))),
+        ..request.clone()
+    };
+    assert_refused(
+        client.publish(unknown).await,
+        Code::InvalidArgument,
+        &["expected_parent"],
+    );
+    let a_bundle = v1::PublishRequest {
+        expected_parent: Some(wire(shop.hash())),
+        ..request
+    };
+    assert_refused(client.publish(a_bundle).await, Code::InvalidArgument, &["no snapshot"]);
+
+    let create = v1::CreateChannelRequest {
+        name: "prod".to_owned(),
+    };
+    assert_refused(client.create_channel(create).await, Code::AlreadyExists, &["`prod`"]);
+    let create = v1::CreateChannelRequest {
+        name: "Prod Line".to_owned(),
+    };
+    assert_refused(
+        client.create_channel(create).await,
+        Code::InvalidArgument,
+        &["`Prod Line`"],
+    );
+    assert_refused(
+        client.get_channel(named("none")).await,
+        Code::NotFound,
+        &["`none`", "channel create"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_admin_token_opens_the_door() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let list = || v1::ListChannelsRequest {};
+    let wrong = rig.publish_as("dla_wrong").await.list_channels(list()).await;
+    assert_refused(wrong, Code::Unauthenticated, &["admin.token"]);
+    let mut none = v1::publish_client::PublishClient::new(rig.connect(None).await.unwrap());
+    assert_refused(
+        none.list_channels(list()).await,
+        Code::Unauthenticated,
+        &["driftless login"],
+    );
+    let agent = rig.agent("edge", "prod").await;
+    let mut cluster = v1::publish_client::PublishClient::new(agent.channel(&rig).await);
+    assert_refused(
+        cluster.list_channels(list()).await,
+        Code::PermissionDenied,
+        &["admin token"],
+    );
+}
