@@ -7,9 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use driftless_agent::{
-    Settings,
+    Clock, JoinSource, NAMESPACE, Settings, Timings,
     dial::{Dialer, Switch},
-    settings::{Clock, JoinSource, Timings},
     storage::Storage,
 };
 use driftless_model::{join::JoinFile, name::ClusterName};
@@ -19,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::Cluster;
 
 /// Simulated clusters with an agent in each.
-#[derive(Debug)]
 pub struct Fleet {
     clock: Clock,
     timings: Timings,
@@ -49,15 +47,26 @@ impl Fleet {
     /// A fleet without members. `clock` tells the agents the time of day.
     pub fn new(clock: Clock, timings: Timings) -> Self {
         let (agents, stop) = (JoinSet::new(), CancellationToken::new());
-        Self { clock, timings, members: Vec::new(), agents, stop }
+        Self {
+            clock,
+            timings,
+            members: Vec::new(),
+            agents,
+            stop,
+        }
     }
 
     /// Starts an agent on `cluster` that joins with `join`.
     pub fn start(&mut self, cluster: Cluster, join: JoinFile) -> Arc<Member> {
-        let member = Arc::new(Member { name: join.cluster.clone(), cluster, network: Switch::new() });
+        let member = Arc::new(Member {
+            name: join.cluster.clone(),
+            cluster,
+            network: Switch::new(),
+        });
         let settings = self.settings(&member, join);
         let (client, name, stop) = (member.cluster.client(), member.name.clone(), self.stop.clone());
-        self.agents.spawn(async move { (name, driftless_agent::run(client, settings, stop).await) });
+        self.agents
+            .spawn(async move { (name, driftless_agent::run(client, settings, stop).await) });
         self.members.push(Arc::clone(&member));
         member
     }
@@ -88,12 +97,12 @@ impl Fleet {
         Settings {
             join: JoinSource::Material(Box::new(join)),
             server: None,
-            storage: Storage::Cluster,
-            namespace: driftless_agent::settings::NAMESPACE.to_owned(),
+            storage: Storage::cluster(member.cluster.client(), NAMESPACE),
+            namespace: NAMESPACE.to_owned(),
             holder: format!("agent-of-{}", member.name),
             timings: self.timings,
             dialer: Dialer::tcp().with_switch(&member.network),
-            clock: Arc::clone(&self.clock),
+            clock: self.clock,
             seed: self.members.len() as u64,
             reconcile: driftless_reconcile::Settings::default(),
         }

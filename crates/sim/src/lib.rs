@@ -22,6 +22,7 @@ mod delete;
 mod discovery;
 mod faults;
 mod fields;
+pub mod fleet;
 mod http;
 mod inspect;
 mod kinds;
