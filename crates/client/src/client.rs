@@ -114,8 +114,9 @@ impl Client {
     /// As every request.
     pub async fn channels(&self) -> Result<Vec<Channel>, Error> {
         let response = self
-            .repeat(ANSWER_TIMEOUT, async || {
-                self.publish.clone().list_channels(v1::ListChannelsRequest {}).await
+            .repeat(ANSWER_TIMEOUT, || {
+                let mut publish = self.publish.clone();
+                async move { publish.list_channels(v1::ListChannelsRequest {}).await }
             })
             .await?;
         Ok(response
@@ -134,8 +135,9 @@ impl Client {
             name: channel.to_string(),
         };
         let response = self
-            .repeat(ANSWER_TIMEOUT, async || {
-                self.publish.clone().get_channel(request.clone()).await
+            .repeat(ANSWER_TIMEOUT, || {
+                let (mut publish, request) = (self.publish.clone(), request.clone());
+                async move { publish.get_channel(request).await }
             })
             .await?;
         Ok(response.try_into()?)
@@ -151,7 +153,10 @@ impl Client {
             limit,
         };
         let stream = self
-            .repeat(ANSWER_TIMEOUT, async || self.publish.clone().log(request.clone()).await)
+            .repeat(ANSWER_TIMEOUT, || {
+                let (mut publish, request) = (self.publish.clone(), request.clone());
+                async move { publish.log(request).await }
+            })
             .await?;
         let mut entries = Vec::new();
         let mut stream = std::pin::pin!(stream);
@@ -170,8 +175,9 @@ impl Client {
             prefix: prefix.to_owned(),
         };
         let response = self
-            .repeat(ANSWER_TIMEOUT, async || {
-                self.publish.clone().find_object(request.clone()).await
+            .repeat(ANSWER_TIMEOUT, || {
+                let (mut publish, request) = (self.publish.clone(), request.clone());
+                async move { publish.find_object(request).await }
             })
             .await?;
         Ok(proto::hashes("hashes", &response.hashes)?)
@@ -211,8 +217,9 @@ impl Client {
         let channel = channel.map(ChannelName::to_string).unwrap_or_default();
         let request = v1::ListClustersRequest { channel };
         let response = self
-            .repeat(ANSWER_TIMEOUT, async || {
-                self.fleet.clone().list_clusters(request.clone()).await
+            .repeat(ANSWER_TIMEOUT, || {
+                let (mut fleet, request) = (self.fleet.clone(), request.clone());
+                async move { fleet.list_clusters(request).await }
             })
             .await?;
         Ok(response
@@ -231,8 +238,9 @@ impl Client {
             name: cluster.to_string(),
         };
         let response = self
-            .repeat(ANSWER_TIMEOUT, async || {
-                self.fleet.clone().get_cluster(request.clone()).await
+            .repeat(ANSWER_TIMEOUT, || {
+                let (mut fleet, request) = (self.fleet.clone(), request.clone());
+                async move { fleet.get_cluster(request).await }
             })
             .await?;
         Ok(response.try_into()?)
@@ -251,8 +259,9 @@ impl Client {
             channel: channel.to_string(),
         };
         let stream = self
-            .repeat(ANSWER_TIMEOUT, async || {
-                self.fleet.clone().watch_channel(request.clone()).await
+            .repeat(ANSWER_TIMEOUT, || {
+                let (mut fleet, request) = (self.fleet.clone(), request.clone());
+                async move { fleet.watch_channel(request).await }
             })
             .await?;
         let server = self.server.clone();
@@ -263,10 +272,12 @@ impl Client {
     }
 
     /// Awaits a step that is safe to repeat, and repeats it while the server is away for a moment.
-    async fn repeat<T>(
+    ///
+    /// `step` is no async closure: the futures of this crate are to be sent between threads.
+    async fn repeat<T, F: Future<Output = Result<tonic::Response<T>, Status>>>(
         &self,
         timeout: Duration,
-        mut step: impl AsyncFnMut() -> Result<tonic::Response<T>, Status>,
+        mut step: impl FnMut() -> F,
     ) -> Result<T, Error> {
         let mut tried = 0;
         loop {

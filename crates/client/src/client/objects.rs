@@ -21,8 +21,9 @@ impl Client {
                 hashes: batch.iter().map(proto::to_hash).collect(),
             };
             let stream = self
-                .repeat(OBJECT_TIMEOUT, async || {
-                    self.publish.clone().get_objects(request.clone()).await
+                .repeat(OBJECT_TIMEOUT, || {
+                    let (mut publish, request) = (self.publish.clone(), request.clone());
+                    async move { publish.get_objects(request).await }
                 })
                 .await?;
             let mut stream = std::pin::pin!(stream);

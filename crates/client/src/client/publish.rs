@@ -62,8 +62,9 @@ impl Client {
             source,
         };
         let response = self
-            .repeat(ANSWER_TIMEOUT, async || {
-                self.publish.clone().publish(request.clone()).await
+            .repeat(ANSWER_TIMEOUT, || {
+                let (mut publish, request) = (self.publish.clone(), request.clone());
+                async move { publish.publish(request).await }
             })
             .await?;
         Ok(Pushed {
@@ -85,8 +86,9 @@ impl Client {
             hashes: by_hash.keys().map(proto::to_hash).collect(),
         };
         let response = self
-            .repeat(ANSWER_TIMEOUT, async || {
-                self.publish.clone().missing_objects(request.clone()).await
+            .repeat(ANSWER_TIMEOUT, || {
+                let (mut publish, request) = (self.publish.clone(), request.clone());
+                async move { publish.missing_objects(request).await }
             })
             .await?;
         let missing = proto::hashes("hashes", &response.hashes)?;
@@ -124,11 +126,9 @@ impl Client {
     ) -> Result<(), Error> {
         sent.0 += batch.len();
         sent.1 += batch.iter().map(|object| object.zstd.len()).sum::<usize>();
-        self.repeat(UPLOAD_TIMEOUT, async || {
-            self.publish
-                .clone()
-                .put_objects(futures::stream::iter(batch.clone()))
-                .await
+        self.repeat(UPLOAD_TIMEOUT, || {
+            let (mut publish, batch) = (self.publish.clone(), batch.clone());
+            async move { publish.put_objects(futures::stream::iter(batch)).await }
         })
         .await?;
         progress(Progress::Uploaded {

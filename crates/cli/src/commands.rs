@@ -1,0 +1,49 @@
+//! One file per command: its arguments, what it asks for and what it prints.
+
+pub(crate) mod channel;
+pub(crate) mod cluster;
+pub(crate) mod clusters;
+pub(crate) mod context;
+pub(crate) mod demo;
+pub(crate) mod diff;
+pub(crate) mod log;
+pub(crate) mod login;
+pub(crate) mod push;
+pub(crate) mod remove;
+pub(crate) mod server;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod verify;
+pub(crate) mod version;
+pub(crate) mod view;
+
+use anyhow::Result;
+
+use crate::{
+    app::App,
+    args::{Args, Command},
+    failure::Outcome,
+};
+
+/// Runs the command that was asked for.
+pub(crate) async fn run(args: Args) -> Result<Outcome> {
+    let app = App::new(args.global);
+    match args.command {
+        Command::Demo(args) => Box::pin(demo::run(args)).await.map(|()| Outcome::Success),
+        Command::Server(args) => Box::pin(server::run(args)).await,
+        Command::Login(args) => login::run(args, &app).await,
+        Command::Context(args) => context::run(args, &app),
+        Command::Channel(args) => channel::run(args, &app).await,
+        Command::Cluster(args) => cluster::run(args, &app).await,
+        Command::Push(args) => Box::pin(push::run(args, &app)).await,
+        Command::Remove(args) => remove::run(args, &app).await,
+        Command::Diff(args) => Box::pin(diff::run(args, &app)).await,
+        Command::Log(args) => log::run(args, &app).await,
+        Command::Show(args) => show::run(args, &app).await,
+        Command::Status(args) => Box::pin(status::run(args, &app)).await,
+        Command::Clusters(args) => clusters::run(args, &app).await,
+        Command::View(args) => view::run(args, &app).await,
+        Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
+        Command::Version(args) => version::run(args, &app),
+    }
+}

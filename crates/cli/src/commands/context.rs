@@ -1,0 +1,80 @@
+//! `driftless context`: the servers that `login` remembered.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    config::Config,
+    failure::Outcome,
+    output::{self, Table},
+};
+
+/// List, choose and forget the servers you logged in to
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the contexts
+    List,
+    /// Make a context the current one
+    Use {
+        /// Name of the context
+        name: String,
+    },
+    /// Forget a context, with its token
+    Remove {
+        /// Name of the context
+        name: String,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed<'a> {
+    name: &'a str,
+    server: &'a str,
+    current: bool,
+}
+
+pub(crate) fn run(args: Args, app: &App) -> Result<Outcome> {
+    let mut config = Config::load()?;
+    match args.command {
+        Command::List => list(&config, app)?,
+        Command::Use { name } => {
+            config.find(&name)?;
+            config.current = Some(name.clone());
+            config.save()?;
+            output::write(&format!("context `{name}` is current\n"))?;
+        }
+        Command::Remove { name } => {
+            config.remove(&name)?;
+            config.save()?;
+            output::write(&format!("context `{name}` is forgotten\n"))?;
+        }
+    }
+    Ok(Outcome::Success)
+}
+
+fn list(config: &Config, app: &App) -> Result<()> {
+    let contexts = config.contexts.iter().map(|context| Listed {
+        name: &context.name,
+        server: &context.server,
+        current: config.current.as_ref() == Some(&context.name),
+    });
+    app.output.print(&contexts.collect::<Vec<_>>(), |contexts| {
+        if contexts.is_empty() {
+            output::note("no contexts: `driftless login URL --ca FILE --token-file FILE` makes one");
+            return String::new();
+        }
+        let mut table = Table::new(["CURRENT", "NAME", "SERVER"]);
+        for Listed { name, server, current } in contexts {
+            table.row([if *current { "*" } else { "" }.to_owned(), (*name).to_owned(), (*server).to_owned()]);
+        }
+        table.render()
+    })
+}

@@ -1,0 +1,49 @@
+//! `driftless login`: try a server, and remember it.
+
+use anyhow::Result;
+use driftless_client::Client;
+
+use crate::{
+    app::App,
+    config::{Config, Context},
+    failure::{Advice, Outcome},
+    output,
+};
+
+/// Check the way to a server, and store it as a context
+///
+/// Takes --ca and --token-file, or DRIFTLESS_CA and DRIFTLESS_TOKEN. The context becomes the current one. CA and
+/// token are copied into the file of contexts, which only you can read.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Address of the server, https://HOST:PORT
+    #[arg(value_name = "URL")]
+    url: String,
+    /// What to call the context [default: the server's host and port]
+    #[arg(long, value_name = "CONTEXT")]
+    name: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
+    let Args { url, name } = args;
+    let target = app.target_of(&url)?;
+    if target.token.is_none() {
+        let hint = "give --token-file FILE (the server's `admin.token`), or set DRIFTLESS_TOKEN";
+        return Err(Advice::new("there is no token to log in with", hint).into());
+    }
+    // Read before the server is asked: a broken file should not be found out afterwards.
+    let mut config = Config::load()?;
+    let client = Client::connect(target.clone())?;
+    let channels = client.channels().await?;
+    let server = client.server().to_owned();
+    let name = name.unwrap_or_else(|| server.trim_start_matches("https://").to_owned());
+    config.put(Context { name: name.clone(), server: server.clone(), ca: target.ca, token: target.token });
+    let path = config.save()?;
+    let names: Vec<_> = channels.iter().map(|channel| channel.name.as_str()).collect();
+    let found = match names.as_slice() {
+        [] => "it has no channels yet: `driftless channel create NAME` makes one".to_owned(),
+        names => format!("its channels: {}", names.join(", ")),
+    };
+    output::write(&format!("logged in to {server}; {found}\ncontext `{name}` is stored in {} and current\n", path.display()))?;
+    Ok(Outcome::Success)
+}

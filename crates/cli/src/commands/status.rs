@@ -1,0 +1,44 @@
+//! `driftless status`: how far a channel's clusters are, once or as it changes.
+
+mod summary;
+mod watch;
+
+use anyhow::Result;
+use driftless_model::name::ChannelName;
+use futures::StreamExt as _;
+
+use self::summary::Summary;
+use crate::{app::App, failure::Outcome, now};
+
+/// Show how far a channel's clusters are
+///
+/// Exits with 0 whatever it finds.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The channel
+    channel: ChannelName,
+    /// Go on showing it as it changes: in place on a terminal, a line per change elsewhere
+    #[arg(short, long)]
+    watch: bool,
+}
+
+pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
+    let Args { channel, watch } = args;
+    let client = app.client()?;
+    if watch {
+        watch::follow(&client, &channel, app.is_json()).await?;
+        return Ok(Outcome::Success);
+    }
+    // Asked for first, so that a channel that is not there is told as such.
+    let record = client.channel(&channel).await?;
+    let mut stream = client.watch_channel(&channel).await?;
+    let summary = match stream.next().await {
+        Some(status) => {
+            let status = status?;
+            Summary::of(status.channel, &status.clusters)
+        }
+        None => Summary::of(record, &client.clusters(Some(&channel)).await?),
+    };
+    app.output.print(&summary, |summary| summary.text(now()))?;
+    Ok(Outcome::Success)
+}

@@ -1,0 +1,102 @@
+use driftless_model::status::{ClusterStatus, ComponentStatus};
+
+use super::*;
+
+fn hash(byte: u8) -> ObjectHash {
+    ObjectHash::from([byte; 32])
+}
+
+fn channel() -> Channel {
+    Channel {
+        name: "prod".parse().unwrap(),
+        sequence: 7,
+        changed: Timestamp::UNIX_EPOCH,
+        snapshot: Some(hash(0x1a)),
+        components: [("shop".parse().unwrap(), hash(1))].into(),
+        clusters: 3,
+    }
+}
+
+fn problem(reason: &str, second: i64, blocks: bool) -> Problem {
+    Problem {
+        object: None,
+        reason: reason.to_owned(),
+        message: "it says\nno".to_owned(),
+        since: Timestamp::from_second(second).unwrap(),
+        blocks,
+    }
+}
+
+fn cluster(name: &str, bundle: u8, problems: Vec<Problem>) -> Cluster {
+    let component = ComponentStatus {
+        bundle: Some(hash(bundle)),
+        desired: 2,
+        applied: 2,
+        health: if problems.is_empty() { Health::Current } else { Health::Failed },
+        problems,
+        ..ComponentStatus::default()
+    };
+    let status = ClusterStatus {
+        snapshot: Some(hash(0x1a)),
+        components: [("shop".parse().unwrap(), component)].into(),
+        ..ClusterStatus::default()
+    };
+    Cluster {
+        name: name.parse().unwrap(),
+        channel: "prod".parse().unwrap(),
+        labels: [].into(),
+        enrolled: Timestamp::UNIX_EPOCH,
+        joined: true,
+        connected: true,
+        last_seen: None,
+        converged: bundle == 1 && status.is_converged(&hash(0x1a)),
+        status: Some(status),
+    }
+}
+
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+#[test]
+fn text_has_numbers_components_and_problems() {
+    let clusters =
+        [cluster("b", 1, vec![problem("NotHealthy", 5, false), problem("ApplyFailed", 30, true)]), cluster("a", 1, vec![]), cluster("c", 2, vec![])];
+    let text = plain(&Summary::of(channel(), &clusters).text(Timestamp::from_second(60).unwrap()));
+    let expected = "prod  snapshot 1a1a1a1a1a1a  changed 60s ago\n\
+        ██████████░░░░░░░░░░░░░░░░░░░░ 1/3 converged  3 joined, 3 connected\n\n\
+        COMPONENT  BUNDLE        CONVERGED  HEALTH\n\
+        shop       010101010101  1/3        Current 2, Failed 1\n\n\
+        CLUSTER  SINCE  PROBLEM\n\
+        b        30s    ApplyFailed: it says no (and 1 more)\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn offline_cluster_is_listed_before_its_old_problems() {
+    let mut gone = cluster("a", 1, vec![problem("NotHealthy", 5, false)]);
+    gone.connected = false;
+    let summary = Summary::of(channel(), &[gone]);
+    assert_eq!((summary.unhealthy[0].reason.as_str(), summary.unhealthy[0].more), ("Offline", 1));
+}
+
+#[test]
+fn line_is_all_that_matters() {
+    let summary = Summary::of(channel(), &[cluster("a", 1, vec![]), cluster("b", 1, vec![problem("ApplyFailed", 5, true)])]);
+    assert_eq!(
+        plain(&summary.line()),
+        "prod 1a1a1a1a1a1a 1/2 converged, 2 connected, 1 with problems (b: ApplyFailed: it says no)"
+    );
+}
+
+#[test]
+fn channel_without_clusters_says_so() {
+    let text = plain(&Summary::of(channel(), &[]).text(Timestamp::UNIX_EPOCH));
+    assert!(text.contains("no cluster follows it yet"), "{text}");
+}
+
+#[test]
+fn bar_is_full_only_at_the_end() {
+    let full = |part| plain(&bar(part, 1000)).matches('█').count();
+    assert_eq!([full(0), full(999), full(1000)], [0, BAR - 1, BAR]);
+}

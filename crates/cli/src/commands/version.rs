@@ -1,0 +1,23 @@
+//! `driftless version`.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{app::App, failure::Outcome};
+
+/// Print the version of this program
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    version: &'static str,
+}
+
+pub(crate) fn run(args: Args, app: &App) -> Result<Outcome> {
+    let Args {} = args;
+    let version = Version { version: env!("CARGO_PKG_VERSION") };
+    app.output.print(&version, |version| format!("driftless {}\n", version.version))?;
+    Ok(Outcome::Success)
+}
