@@ -164,7 +164,12 @@ fn http_settings() -> auto::Builder<TokioExecutor> {
 
 impl Connections {
     async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, stop: CancellationToken) {
-        let tls = match self.handshake(stream).await {
+        let handshake = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            handshake = self.handshake(stream) => handshake,
+        };
+        let tls = match handshake {
             Ok(tls) => tls,
             Err(error) => {
                 self.metrics.failed_handshakes.inc();

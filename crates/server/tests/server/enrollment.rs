@@ -188,11 +188,19 @@ async fn operators_ca_is_trusted_for_enrolled_clusters() {
         Code::PermissionDenied,
         &["not enrolled"],
     );
-    let token = rig.enroll("edge", "prod", false).await;
+    rig.enroll("edge", "prod", false).await;
     assert_eq!(agent.sync(&rig).await.unwrap().welcome().await.cluster, "edge");
     let mut client = EnrollmentClient::new(agent.channel(&rig).await);
     let renewal = client.renew(v1::RenewRequest { csr: csr(&agent.key) }).await;
     assert_refused(renewal, Code::FailedPrecondition, &["where it came from"]);
+    // Such a cluster keeps its certificate when it is enrolled into another channel: its stream follows.
+    rig.create_channel("dev").await;
+    let mut stream = agent.sync(&rig).await.unwrap();
+    stream.welcome().await;
+    assert_eq!(stream.directive().await.0.channel.as_str(), "prod");
+    let token = rig.enroll("edge", "dev", true).await;
+    assert_eq!(stream.welcome().await.channel, "dev");
+    assert_eq!(stream.directive().await.0.channel.as_str(), "dev");
     // The server's own certificates are still held to the key.
     let own = rig.join(&token).await.unwrap();
     own.sync(&rig).await.unwrap().welcome().await;

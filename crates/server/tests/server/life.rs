@@ -77,6 +77,8 @@ async fn stopping_server_says_goodbye_and_ends_in_time() {
     let mut stream = rig.agent("edge", "prod").await.sync(&rig).await.unwrap();
     stream.welcome().await;
     stream.directive().await;
+    // Says nothing: nobody waits for it either.
+    let _silent = tokio::net::TcpStream::connect(rig.address).await.unwrap();
     let mut fleet = rig.fleet().await;
     let request = v1::WatchChannelRequest {
         channel: "prod".to_owned(),

@@ -379,3 +379,29 @@ async fn only_the_admin_token_opens_the_door() {
         &["admin token"],
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bucket_that_cannot_be_written_to_is_told_and_works_again_afterwards() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let (objects, aside) = (
+        rig.root.path().join("data/bucket/objects"),
+        rig.root.path().join("aside"),
+    );
+    if objects.exists() {
+        std::fs::rename(&objects, &aside).unwrap();
+    }
+    std::fs::write(&objects, "in the way").unwrap();
+    let mut client = rig.publish().await;
+    let shop = bundle("shop", "1");
+    assert_refused(
+        upload(&mut client, &shop).await,
+        Code::ResourceExhausted,
+        &["cannot be written"],
+    );
+    std::fs::remove_file(&objects).unwrap();
+    if aside.exists() {
+        std::fs::rename(&aside, &objects).unwrap();
+    }
+    assert!(!rig.push("prod", &shop).await.unchanged);
+}
