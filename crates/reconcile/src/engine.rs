@@ -58,7 +58,8 @@ const EVENTS: usize = 64;
 enum Timer {
     Entry(Key),
     Kind(KindKey),
-    Component(ComponentKey),
+    Parent(ComponentKey),
+    Record(ComponentKey),
     Parents,
     Server,
     Report,
@@ -218,13 +219,14 @@ impl Engine {
                         self.refresh_kinds();
                     }
                 }
-                Timer::Component(key) => {
+                Timer::Parent(key) => {
                     let component = self.state.component_mut(key);
                     if component.parent_retry == Some(at) {
                         component.parent_retry = None;
+                        self.tend_parent(key);
                     }
-                    self.tend_parent(key);
                 }
+                Timer::Record(key) => self.tend_parent(key),
                 Timer::Parents => self.read_parents(),
                 Timer::Server => self.probe(),
                 Timer::Report => self.telling.woken(),

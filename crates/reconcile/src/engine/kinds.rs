@@ -303,6 +303,7 @@ impl Engine {
 
     fn on_trouble(&mut self, key: KindKey, failure: &Failure) {
         self.counters.failed += 1;
+        tracing::debug!(kind = self.state.kind(key).name, "watch: {}", failure.text());
         if matches!(failure, Failure::Unreachable(_)) {
             self.probe();
             return;

@@ -27,6 +27,7 @@ const RECORDS_APART: u32 = 10;
 /// How reading the parents goes.
 #[derive(Default)]
 pub(super) struct Reading {
+    under_way: bool,
     failures: u32,
     pub(super) issue: Option<Issue>,
 }
@@ -41,6 +42,9 @@ pub(super) struct Written {
 impl Engine {
     /// Reads all parents: what was applied before the start, and which components may have to be pruned.
     pub(super) fn read_parents(&mut self) {
+        if self.records.is_some() || std::mem::replace(&mut self.records_read.under_way, true) {
+            return;
+        }
         let parents = self.parents.clone();
         self.workers
             .spawn(async move { Done::ParentsRead(parents.read_all().await) });
@@ -77,6 +81,7 @@ impl Engine {
     fn on_parents_unreadable(&mut self, failure: &Failure) {
         self.counters.failed += 1;
         let reading = &mut self.records_read;
+        reading.under_way = false;
         reading.failures += 1;
         let since = reading.issue.as_ref().map_or_else(self.clock, |issue| issue.since);
         let delay = BACKOFF.delay(reading.failures, &mut self.rng);
@@ -137,6 +142,18 @@ impl Engine {
         }
     }
 
+    /// The API server is back: what could not be written to it is written now.
+    pub(super) fn retry_parents(&mut self) {
+        for key in self.state.component_keys() {
+            if self.state.component_mut(key).parent_retry.take().is_some() {
+                self.tend_parent(key);
+            }
+        }
+        if self.records.is_none() && self.records_read.issue.is_some() {
+            self.read_parents();
+        }
+    }
+
     /// Is it known of every kind of a scope which objects there are?
     fn is_known(&self, scope: &Scope) -> bool {
         scope.kinds.iter().all(|(group, name)| {
@@ -156,9 +173,9 @@ impl Engine {
             .map(|at| at + self.settings.record_after * RECORDS_APART);
         let due = apart.map_or(quiet, |apart| apart.max(quiet));
         if let Some(old) = component.record_due.replace(due) {
-            self.timers.remove(&(old, Timer::Component(key)));
+            self.timers.remove(&(old, Timer::Record(key)));
         }
-        self.timers.insert((due, Timer::Component(key)));
+        self.timers.insert((due, Timer::Record(key)));
     }
 
     fn write_parent(&mut self, key: ComponentKey, scope: Scope) {
@@ -219,7 +236,12 @@ impl Engine {
         let now = (self.clock)();
         let component = self.state.component_mut(key);
         component.parent_failures += 1;
-        let delay = BACKOFF.delay(component.parent_failures, &mut self.rng);
+        let mut delay = BACKOFF.delay(component.parent_failures, &mut self.rng);
+        if let Refused::Failed(failure) = refused
+            && let Some(after) = failure.refusal().and_then(|refusal| refusal.retry_after)
+        {
+            delay = delay.max(after);
+        }
         let since = component.issue.as_ref().map_or(now, |issue| issue.since);
         let message = match refused {
             Refused::Foreign(whose) => {
@@ -246,7 +268,7 @@ impl Engine {
         // Whatever the write was to record is still to be recorded.
         component.record_due = component.record_due.or(Some(at));
         component.dirty = true;
-        self.timers.insert((at, Timer::Component(key)));
+        self.timers.insert((at, Timer::Parent(key)));
         if matches!(refused, Refused::Failed(Failure::Unreachable(_))) {
             self.probe();
         }

@@ -118,6 +118,9 @@ impl Engine {
                 self.retry_stranded(key);
             }
         }
+        if was_down {
+            self.retry_parents();
+        }
         self.telling.changed();
     }
 }

@@ -171,10 +171,12 @@ impl Engine {
                 owned,
             });
         }
+        tracing::debug!(object = %entry.id, ?cause, changed, "applied");
         match cause {
             Cause::Changed => self.counters.applied += u64::from(changed),
             Cause::Drifted => {
                 let id = (*entry.id).clone();
+                tracing::info!(object = %id, "repaired");
                 self.counters.repaired += u64::from(changed);
                 if let Some(since) = drifted {
                     self.last_repair = Some(Repair {
@@ -233,6 +235,7 @@ impl Engine {
         entry.busy = false;
         match result {
             Ok(()) => {
+                tracing::info!(object = %entry.id, "pruned");
                 entry.pruning = true;
                 entry.failures = 0;
                 entry.issue = None;
@@ -261,6 +264,7 @@ impl Engine {
         self.counters.failed += 1;
         let Some(entry) = self.state.entry_mut(key) else { return };
         entry.failures += 1;
+        tracing::warn!(object = %entry.id, reason, failures = entry.failures, "{}", failure.text());
         let (failures, kind) = (entry.failures, entry.kind);
         let delay = self.settings.backoff.delay(failures, &mut self.rng);
         let Some(refusal) = failure.refusal() else {

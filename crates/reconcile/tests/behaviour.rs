@@ -1,0 +1,16 @@
+//! What a reconciler does to a cluster, on the simulator under virtual time, and the core of it on a real API server.
+
+#[path = "behaviour/apply.rs"]
+mod apply;
+#[path = "behaviour/drift.rs"]
+mod drift;
+#[path = "behaviour/faults.rs"]
+mod faults;
+#[path = "behaviour/prune.rs"]
+mod prune;
+#[path = "behaviour/real.rs"]
+mod real;
+#[path = "behaviour/restart.rs"]
+mod restart;
+#[path = "behaviour/rig.rs"]
+mod rig;

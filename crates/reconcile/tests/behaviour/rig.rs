@@ -1,0 +1,202 @@
+//! A reconciler at work on a cluster, and short words for what tests ask of both.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use driftless_model::{
+    hash::ObjectHash,
+    manifest::Manifest,
+    status::{ComponentStatus, Problem},
+    view::{ComponentView, View},
+};
+use driftless_reconcile::{Handle, Reconciler, Report, Settings};
+use driftless_sim::{Cluster, Options};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::{Value, json};
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const HOME: &str = "driftless-system";
+
+/// A running reconciler.
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    token: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) fn start(client: Client) -> Self {
+        let clock = || "2026-01-01T00:00:00Z".parse().expect("a time");
+        let (handle, reconciler) = Reconciler::new(client, Settings::default(), clock, 1);
+        let token = CancellationToken::new();
+        let stop = token.clone();
+        let task = tokio::spawn(async move { reconciler.run(stop).await.expect("the reconciler has a bug") });
+        Self { handle, token, task }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.token.cancel();
+        self.task.await.expect("the reconciler panicked");
+    }
+
+    /// Waits for a report that meets `condition`.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Report) -> bool) -> Arc<Report> {
+        let mut reports = self.handle.report();
+        let found = timeout(Duration::from_secs(120), reports.wait_for(|report| condition(report))).await;
+        if let Ok(report) = found {
+            return report.expect("the reconciler runs").clone();
+        }
+        panic!("never {what}; the last report: {:#?}", self.handle.report().borrow());
+    }
+
+    /// Sets a view and waits until the cluster is as it says.
+    pub(crate) async fn converge(&self, view: &Arc<View>) -> Arc<Report> {
+        self.handle.set_desired(view.clone());
+        self.until("converged", |report| is_converged(report, view)).await
+    }
+}
+
+pub(crate) fn is_converged(report: &Report, view: &View) -> bool {
+    report.components.len() == view.components.len()
+        && view.components.iter().all(|(name, component)| {
+            report
+                .components
+                .get(name)
+                .is_some_and(|it| it.is_synced() && it.bundle == Some(component.bundle))
+        })
+}
+
+/// A view of some components and their objects.
+pub(crate) fn view(components: &[(&str, &[Value])]) -> Arc<View> {
+    let components = components.iter().map(|(name, objects)| {
+        let manifests: BTreeMap<_, _> = objects
+            .iter()
+            .map(|object| Manifest::new(object.clone(), "default").expect("a good manifest"))
+            .map(|manifest| (manifest.id().clone(), manifest))
+            .collect();
+        let manifests: Vec<_> = manifests.into_values().collect();
+        let bytes: Vec<_> = manifests.iter().map(Manifest::canonical).collect();
+        (
+            name.parse().expect("a component's name"),
+            ComponentView {
+                bundle: ObjectHash::of(&bytes.concat()),
+                manifests,
+            },
+        )
+    });
+    Arc::new(View {
+        components: components.collect(),
+        collisions: Vec::new(),
+    })
+}
+
+pub(crate) fn config_map(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "shop"}, "data": {"key": value}})
+}
+
+pub(crate) fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+pub(crate) fn definition() -> Value {
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}})
+}
+
+pub(crate) fn widget(name: &str) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name, "namespace": "shop"}, "spec": {"size": 1}})
+}
+
+/// Reads and changes a cluster as somebody else.
+#[derive(Clone)]
+pub(crate) struct Other(pub(crate) Client);
+
+impl Other {
+    fn api(&self, object: &Value) -> Api<DynamicObject> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
+        match text("/metadata/namespace") {
+            "" => Api::all_with(self.0.clone(), &resource),
+            namespace => Api::namespaced_with(self.0.clone(), namespace, &resource),
+        }
+    }
+
+    /// The live object with this object's kind and name.
+    pub(crate) async fn get(&self, object: &Value) -> Option<Value> {
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        let found = self.api(object).get_opt(name).await.expect("the cluster answers");
+        found.map(|object| serde_json::to_value(object).expect("an object is JSON"))
+    }
+
+    pub(crate) async fn create(&self, object: &Value) {
+        let object_typed = serde_json::from_value(object.clone()).expect("an object");
+        self.api(object)
+            .create(&PostParams::default(), &object_typed)
+            .await
+            .expect("it can be created");
+    }
+
+    pub(crate) async fn patch(&self, object: &Value, patch: Value) {
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        let parameters = PatchParams {
+            field_manager: Some("somebody".to_owned()),
+            ..PatchParams::default()
+        };
+        self.api(object)
+            .patch(name, &parameters, &Patch::Merge(patch))
+            .await
+            .expect("it can be patched");
+    }
+
+    pub(crate) async fn delete(&self, object: &Value) {
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        self.api(object)
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("it can be deleted");
+    }
+}
+
+pub(crate) fn simulated() -> (Cluster, Other) {
+    let cluster = Cluster::new(Options {
+        log: 10_000,
+        ..Options::default()
+    });
+    let other = Other(cluster.client());
+    (cluster, other)
+}
+
+pub(crate) fn parent(component: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("driftless-{component}"), "namespace": HOME}})
+}
+
+pub(crate) fn status<'a>(report: &'a Report, component: &str) -> &'a ComponentStatus {
+    report
+        .components
+        .get(&component.parse().expect("a name"))
+        .expect("the component is reported")
+}
+
+/// The one problem of a component.
+pub(crate) fn problem<'a>(report: &'a Report, component: &str) -> Option<&'a Problem> {
+    report
+        .components
+        .get(&component.parse().expect("a name"))?
+        .problems
+        .iter()
+        .find(|problem| problem.blocks)
+}
+
+/// Lets virtual time pass until everything that was put off is done: records above all.
+pub(crate) async fn time_passes(time: Duration) {
+    tokio::time::sleep(time).await;
+}
