@@ -228,7 +228,7 @@ impl Engine {
                 }
                 Timer::Record(key) => self.tend_parent(key),
                 Timer::Parents => self.read_parents(),
-                Timer::Server => self.probe(),
+                Timer::Server => self.look(),
                 Timer::Report => self.telling.woken(),
             }
         }

@@ -60,8 +60,8 @@ pub(crate) enum Note {
     Watching,
     /// The kind is not served any more. The watch has ended.
     Unserved,
-    /// It does not work at the moment; it will be tried again.
-    Trouble(Failure),
+    /// It has failed so many times in a row; it will be tried again.
+    Trouble(Failure, u32),
 }
 
 /// One watch.
@@ -143,7 +143,7 @@ impl Watch {
                 Ok(End::Failed(next, failure)) => {
                     failures += 1;
                     state = next;
-                    if self.tell(Note::Trouble(failure)).await.is_err() {
+                    if self.tell(Note::Trouble(failure, failures)).await.is_err() {
                         return;
                     }
                     let _ = timeout(BACKOFF.delay(failures, &mut rng), self.recovered.changed()).await;

@@ -1,6 +1,6 @@
 //! Discovery and watches: which kinds are needed, whether they are served, and what their watches tell.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use driftless_model::status::Health;
 use tokio::time::Instant;
@@ -17,13 +17,15 @@ use crate::{
     plan::{Cause, Step},
     watch::{Event, Note, Watch},
 };
-use std::time::Duration;
 
 /// Between looks for a kind that somebody waits for. A CRD of ours brings the next look at once.
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
     most: Duration::from_secs(30),
 };
+
+/// A watch that fails less often in a row is nobody's concern: a kind that has just come refuses for a moment.
+const TROUBLE: u32 = 3;
 
 impl Engine {
     /// Starts asking for kinds that are needed and not known, starts watches of those that are served, and ends
@@ -198,7 +200,7 @@ impl Engine {
                 self.on_not_served(kind, Serving::Missing);
                 self.lose_sight(kind);
             }
-            Note::Trouble(failure) => self.on_trouble(kind, &failure),
+            Note::Trouble(failure, times) => self.on_trouble(kind, &failure, times),
         }
     }
 
@@ -301,11 +303,14 @@ impl Engine {
         }
     }
 
-    fn on_trouble(&mut self, key: KindKey, failure: &Failure) {
+    fn on_trouble(&mut self, key: KindKey, failure: &Failure, times: u32) {
         self.counters.failed += 1;
         tracing::debug!(kind = self.state.kind(key).name, "watch: {}", failure.text());
         if matches!(failure, Failure::Unreachable(_)) {
             self.probe();
+            return;
+        }
+        if times < TROUBLE {
             return;
         }
         let now = (self.clock)();

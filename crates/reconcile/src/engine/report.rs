@@ -43,6 +43,8 @@ impl Engine {
             return;
         }
         let converged = self.state.has_view && self.state.unsynced == 0 && self.state.stale == 0;
+        // Even if it is never told: what comes next is news.
+        self.telling.converged &= converged;
         let due = self
             .telling
             .told

@@ -19,7 +19,7 @@ const BACKOFF: Backoff = Backoff {
 
 /// What is known of the API server.
 pub(super) struct Server {
-    /// Somebody is looking, or a timer is set for the next look.
+    /// A look is under way, or a timer is set for the next.
     looking: bool,
     failures: u32,
     /// It does not answer.
@@ -64,12 +64,15 @@ struct Version {
 }
 
 impl Engine {
-    /// Looks whether the API server answers, unless somebody is looking already.
+    /// Looks whether the API server answers, unless that is being found out already.
     pub(super) fn probe(&mut self) {
-        if self.server.looking && self.server.down.is_none() {
-            return;
+        if !std::mem::replace(&mut self.server.looking, true) {
+            self.look();
         }
-        self.server.looking = true;
+    }
+
+    /// Looks, once.
+    pub(super) fn look(&mut self) {
         let api = self.api.clone();
         self.workers.spawn(async move {
             let read = async {

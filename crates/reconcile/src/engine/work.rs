@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     Done, Engine, Timer,
     parents::seconds,
-    state::{Gate, Key, Live, Serving},
+    state::{Key, KindKey, Live, Serving},
 };
 use crate::{
     Repair,
@@ -253,7 +253,11 @@ impl Engine {
                 self.state.note_gone(key, revision);
             }
             // It has changed since it was seen: the watch will bring it, or has.
-            Err(failure) if failure.code() == Some(409) => self.retry_in(key, Duration::from_millis(200)),
+            Err(failure) if failure.code() == Some(409) => {
+                entry.failures += 1;
+                let delay = self.settings.backoff.delay(entry.failures, &mut self.rng);
+                self.retry_in(key, delay);
+            }
             Err(failure) => self.on_failed(key, "PruneFailed", &failure),
         }
         self.touch(key);
@@ -287,10 +291,8 @@ impl Engine {
             return self.set_issue(key, "FieldConflict", conflict_text(&conflicts, delay));
         }
         if refusal.code == 404 && !refusal.lacks_namespace() && reason == "ApplyFailed" {
-            // Not even the path is known: the kind went away.
-            self.on_not_served(kind, Serving::Missing);
-            self.state.wait(key, Gate::Kind(kind));
-            return;
+            self.retry_in(key, delay);
+            return self.on_unknown_path(key, kind, delay);
         }
         let delay = self.delay_after(refusal, delay);
         self.retry_in(key, delay);
@@ -300,6 +302,27 @@ impl Engine {
             reason,
             format!("{}; {hint}tried again in {}", failure.text(), seconds(delay)),
         );
+    }
+
+    /// Not even the path is known: the kind went away, or the version that the manifest is written in.
+    fn on_unknown_path(&mut self, key: Key, kind: KindKey, delay: Duration) {
+        let Some(desired) = self.state.entry(key).and_then(|entry| entry.desired.as_ref()) else {
+            return;
+        };
+        let served = match &self.state.kind(kind).serving {
+            Serving::Served(resource) => resource.version.clone(),
+            Serving::Asked | Serving::Missing | Serving::Broken(_) => return,
+        };
+        if served == desired.manifest.version() {
+            return self.on_not_served(kind, Serving::Missing);
+        }
+        let message = format!(
+            "the cluster does not serve this kind in {}, but in version {served}: push a manifest in that version; \
+             tried again in {}",
+            desired.manifest.api_version(),
+            seconds(delay),
+        );
+        self.set_issue(key, "KindNotServed", message);
     }
 
     fn delay_after(&mut self, refusal: &Refusal, delay: Duration) -> Duration {

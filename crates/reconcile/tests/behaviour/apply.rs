@@ -57,7 +57,13 @@ async fn changed_manifest_is_one_patch() {
     let objects = |value: &str| [namespace("shop"), config_map("a", value), config_map("b", "1")];
     running.converge(&view(&[("shop", &objects("1"))])).await;
     cluster.forget_requests();
+    let begin = tokio::time::Instant::now();
     let report = running.converge(&view(&[("shop", &objects("2"))])).await;
+    assert!(
+        begin.elapsed() < Duration::from_millis(20),
+        "told after {:?}",
+        begin.elapsed()
+    );
     assert_eq!(report.counters.applied, 4);
     assert_eq!(cluster.requests().writes(), 1, "{:?}", cluster.requests());
     assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "2");
