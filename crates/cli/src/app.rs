@@ -51,7 +51,10 @@ impl App {
 
     /// As [`App::target`], for a server that a command was given.
     pub(crate) fn target_of(&self, server: &str) -> Result<Target> {
-        let context = Context { server: server.to_owned(), ..Context::default() };
+        let context = Context {
+            server: server.to_owned(),
+            ..Context::default()
+        };
         self.target_with(Some(context))
     }
 
@@ -60,7 +63,11 @@ impl App {
         let named = self.global.server.clone().filter(|_| server.is_empty());
         let ca = self.global.ca.as_deref().map(read_ca).transpose()?.or(ca);
         let token = self.token()?.or(token);
-        Ok(Target { server: parse_server(&named.unwrap_or(server))?, ca, token })
+        Ok(Target {
+            server: parse_server(&named.unwrap_or(server))?,
+            ca,
+            token,
+        })
     }
 
     /// The token of flags and environment.
@@ -68,9 +75,11 @@ impl App {
         if let Some(token) = std::env::var("DRIFTLESS_TOKEN").ok().filter(|token| !token.is_empty()) {
             return Ok(Some(token.trim().to_owned()));
         }
-        let Some(path) = &self.global.token_file else { return Ok(None) };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the token file {}", path.display()))?;
+        let Some(path) = &self.global.token_file else {
+            return Ok(None);
+        };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the token file {}", path.display()))?;
         match text.trim() {
             "" => anyhow::bail!("the token file {} is empty", path.display()),
             token => Ok(Some(token.to_owned())),
@@ -90,7 +99,10 @@ pub(crate) fn parse_server(text: &str) -> Result<url::Url> {
 
 fn read_ca(path: &Path) -> Result<String> {
     // CI systems hand over certificates as variables; then the value is no path.
-    if let Some(pem) = path.to_str().filter(|text| text.trim_start().starts_with("-----BEGIN ")) {
+    if let Some(pem) = path
+        .to_str()
+        .filter(|text| text.trim_start().starts_with("-----BEGIN "))
+    {
         return Ok(pem.to_owned());
     }
     std::fs::read_to_string(path).with_context(|| format!("cannot read the CA file {}", path.display()))
@@ -112,8 +124,11 @@ mod tests {
 
     #[test]
     fn token_of_a_context_stays_with_its_server() {
-        let context =
-            Context { server: "https://a:1".to_owned(), token: Some("s".to_owned()), ..Context::default() };
+        let context = Context {
+            server: "https://a:1".to_owned(),
+            token: Some("s".to_owned()),
+            ..Context::default()
+        };
         let target = app(Some("https://b:1")).target_with(Some(context)).unwrap();
         assert_eq!(target.server.as_str(), "https://a:1/");
         let target = app(Some("https://b:1")).target().unwrap();

@@ -21,16 +21,44 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
     /// Use this context instead of the current one
-    #[arg(long, global = true, env = "DRIFTLESS_CONTEXT", hide_env_values = true, value_name = "NAME", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "DRIFTLESS_CONTEXT",
+        hide_env_values = true,
+        value_name = "NAME",
+        help_heading = "Connection"
+    )]
     pub(crate) context: Option<String>,
     /// Address of the server, https://HOST:PORT; no context is used then
-    #[arg(long, global = true, env = "DRIFTLESS_SERVER", hide_env_values = true, value_name = "URL", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "DRIFTLESS_SERVER",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = "Connection"
+    )]
     pub(crate) server: Option<String>,
     /// File with the CA that signed the server's certificate
-    #[arg(long, global = true, env = "DRIFTLESS_CA", hide_env_values = true, value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "DRIFTLESS_CA",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
     pub(crate) ca: Option<PathBuf>,
     /// File with the token; the token itself may be in DRIFTLESS_TOKEN
-    #[arg(long, global = true, env = "DRIFTLESS_TOKEN_FILE", hide_env_values = true, value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "DRIFTLESS_TOKEN_FILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
     pub(crate) token_file: Option<PathBuf>,
     /// How to print
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, help_heading = "Output")]

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use driftless_model::yaml;
 use serde::Deserialize;
 
-use crate::{failure::Advice, secret_file};
+use crate::{failure::Advice, scalar::quoted, secret_file};
 
 /// All contexts, and which one is meant when none is named.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -43,18 +43,29 @@ pub(crate) struct Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("name", &self.name).field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("name", &self.name)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }
 
 /// Where the file is: `$DRIFTLESS_CONFIG`, or `driftless/config.yaml` in the user's configuration folder.
 pub(crate) fn path() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     set("DRIFTLESS_CONFIG")
         .or_else(|| set("XDG_CONFIG_HOME").map(|folder| folder.join("driftless/config.yaml")))
         .or_else(|| set("HOME").map(|home| home.join(".config/driftless/config.yaml")))
         .ok_or_else(|| {
-            Advice::new("there is no place for contexts", "set HOME, or DRIFTLESS_CONFIG to the path of a file").into()
+            Advice::new(
+                "there is no place for contexts",
+                "set HOME, or DRIFTLESS_CONFIG to the path of a file",
+            )
+            .into()
         })
 }
 
@@ -81,7 +92,9 @@ impl Config {
         let place = |error: yaml::Error| format!(":{}:{}", error.line, error.column);
         let text = yaml::decode(bytes).map_err(place)?;
         let mut documents = yaml::documents(&text, &yaml::Limits::default()).map_err(place)?;
-        let Some(document) = documents.pop() else { return Ok(Self::default()) };
+        let Some(document) = documents.pop() else {
+            return Ok(Self::default());
+        };
         serde_json::from_value(document.value).map_err(|_| String::new())
     }
 
@@ -100,15 +113,19 @@ impl Config {
     }
 
     fn encode(&self) -> String {
-        // A JSON text is a YAML text in double quotes.
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let mut out = String::from("# Written by `driftless login`. It holds tokens: keep it to yourself.\n");
         // Writing to a String cannot fail.
         if let Some(current) = &self.current {
             let _ = writeln!(out, "current: {}", quoted(current));
         }
         let _ = writeln!(out, "contexts:{}", if self.contexts.is_empty() { " []" } else { "" });
-        for Context { name, server, ca, token } in &self.contexts {
+        for Context {
+            name,
+            server,
+            ca,
+            token,
+        } in &self.contexts
+        {
             let _ = writeln!(out, "- name: {}\n  server: {}", quoted(name), quoted(server));
             match ca {
                 Some(ca) if is_block(ca) => {
@@ -131,14 +148,17 @@ impl Config {
 
     /// The context of this name.
     pub(crate) fn find(&self, name: &str) -> Result<&Context> {
-        self.contexts.iter().find(|context| context.name == name).ok_or_else(|| {
-            let known: Vec<_> = self.contexts.iter().map(|context| context.name.as_str()).collect();
-            let hint = match known.as_slice() {
-                [] => "there are none yet: `driftless login URL --ca FILE --token-file FILE` makes one".to_owned(),
-                known => format!("there are: {}", known.join(", ")),
-            };
-            Advice::new(format!("there is no context `{name}`"), hint).into()
-        })
+        self.contexts
+            .iter()
+            .find(|context| context.name == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = self.contexts.iter().map(|context| context.name.as_str()).collect();
+                let hint = match known.as_slice() {
+                    [] => "there are none yet: `driftless login URL --ca FILE --token-file FILE` makes one".to_owned(),
+                    known => format!("there are: {}", known.join(", ")),
+                };
+                Advice::new(format!("there is no context `{name}`"), hint).into()
+            })
     }
 
     /// The current context.
@@ -197,7 +217,10 @@ mod tests {
     #[test]
     fn file_is_readable_yaml() {
         let mut config = Config::default();
-        config.put(context("local", Some("-----BEGIN CERTIFICATE-----\nAAA=\n-----END CERTIFICATE-----\n")));
+        config.put(context(
+            "local",
+            Some("-----BEGIN CERTIFICATE-----\nAAA=\n-----END CERTIFICATE-----\n"),
+        ));
         let expected = "# Written by `driftless login`. It holds tokens: keep it to yourself.\n\
             current: \"local\"\ncontexts:\n- name: \"local\"\n  server: \"https://s:7443\"\n  ca: |\n    \
             -----BEGIN CERTIFICATE-----\n    AAA=\n    -----END CERTIFICATE-----\n  token: \"t\"\n";
@@ -207,11 +230,19 @@ mod tests {
     #[test]
     fn whatever_was_written_reads_back() {
         let mut config = Config::default();
-        for (name, ca) in [("a", None), ("no", Some("x: [\n\n")), ("é \"quoted\" #", Some(" \u{2028}\ty")), ("n", Some("A\n"))] {
+        for (name, ca) in [
+            ("a", None),
+            ("no", Some("x: [\n\n")),
+            ("é🙂 \"quoted\" #", Some(" \u{2028}\ty")),
+            ("n", Some("A\n")),
+        ] {
             config.put(context(name, ca));
             assert_eq!(Config::decode(config.encode().as_bytes()).unwrap(), config);
         }
-        assert_eq!(Config::decode(Config::default().encode().as_bytes()).unwrap(), Config::default());
+        assert_eq!(
+            Config::decode(Config::default().encode().as_bytes()).unwrap(),
+            Config::default()
+        );
     }
 
     #[test]
@@ -223,7 +254,10 @@ mod tests {
         config.put(context("a", None));
         config.save_to(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         assert_eq!(Config::load_from(&path).unwrap(), config);
     }
 

@@ -23,7 +23,10 @@ pub(crate) struct Advice {
 impl Advice {
     /// `message` says what is wrong, `hint` what to do.
     pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into() }
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 }
 
@@ -78,7 +81,7 @@ fn hint_for_connection(cause: &Unreachable) -> Option<&'static str> {
             Some("is the server running, and on that port? `driftless server --data DIR --listen ADDRESS` starts one")
         }
         Unreachable::UnknownIssuer { given: true } => {
-            Some("the certificate is not signed by the CA given by --ca: take `ca.crt` from that server's data folder")
+            Some("is the CA given by --ca that server's own? it is the `ca.crt` of its data folder")
         }
         Unreachable::UnknownIssuer { given: false } => {
             Some("a server that made its own CA needs `--ca FILE`, with the `ca.crt` of its data folder")
@@ -102,13 +105,20 @@ mod tests {
     use super::*;
 
     fn unreachable(cause: Unreachable) -> anyhow::Error {
-        Error::Unreachable { server: "https://s:1".to_owned(), cause }.into()
+        Error::Unreachable {
+            server: "https://s:1".to_owned(),
+            cause,
+        }
+        .into()
     }
 
     #[test]
     fn chain_is_one_line_with_every_cause_once() {
         let error = unreachable(Unreachable::Refused).context("cannot log in");
-        assert_eq!(text(&error), "cannot log in: cannot reach https://s:1: connection refused");
+        assert_eq!(
+            text(&error),
+            "cannot log in: cannot reach https://s:1: connection refused"
+        );
         let doubled = anyhow::anyhow!("disk full").context("cannot write: disk full");
         assert_eq!(text(&doubled), "cannot write: disk full");
     }
@@ -117,7 +127,7 @@ mod tests {
     fn connection_failures_say_what_to_do() {
         let told = |cause| hint(&unreachable(cause)).unwrap();
         assert!(told(Unreachable::Refused).contains("is the server running"));
-        assert!(told(Unreachable::UnknownIssuer { given: true }).contains("not signed by the CA given by --ca"));
+        assert!(told(Unreachable::UnknownIssuer { given: true }).contains("the CA given by --ca"));
         assert!(told(Unreachable::WrongName("a".to_owned())).contains("--tls-san"));
     }
 

@@ -19,6 +19,7 @@ mod open_files;
 mod output;
 mod provenance;
 mod resolve;
+mod scalar;
 mod secret_file;
 mod sources;
 
@@ -51,7 +52,10 @@ fn main() -> ExitCode {
 }
 
 /// The clock of the edge: everything below is passed the time.
-#[expect(clippy::disallowed_methods, reason = "this is the edge that reads the clock for everything below it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the edge that reads the clock for everything below it"
+)]
 pub(crate) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }

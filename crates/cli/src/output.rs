@@ -117,7 +117,10 @@ pub(crate) fn labels(labels: &Labels) -> String {
 
 /// Text from elsewhere, in one line and without anything that could move a terminal's cursor.
 pub(crate) fn one_line(text: &str) -> String {
-    let plain: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    let plain: String = text
+        .chars()
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -131,8 +134,11 @@ mod tests {
 
     #[test]
     fn ages_are_short() {
-        let said = |seconds| age(at(1_000_000), at(1_000_000 + seconds));
-        assert_eq!([0, 119, 120, 7199, 7200, 172_800].map(said), ["0s", "119s", "2m", "119m", "2h", "2d"]);
+        let said = |seconds: i64| age(at(1_000_000), at(1_000_000 + seconds));
+        assert_eq!(
+            [0, 119, 120, 7199, 7200, 172_800].map(said),
+            ["0s", "119s", "2m", "119m", "2h", "2d"]
+        );
         assert_eq!(said(-5), "0s", "a clock that is behind");
     }
 
@@ -143,6 +149,9 @@ mod tests {
 
     #[test]
     fn one_thing_is_not_many() {
-        assert_eq!((count(1, "cluster"), count(0, "cluster")), ("1 cluster".to_owned(), "0 clusters".to_owned()));
+        assert_eq!(
+            (count(1, "cluster"), count(0, "cluster")),
+            ("1 cluster".to_owned(), "0 clusters".to_owned())
+        );
     }
 }

@@ -11,10 +11,19 @@ use std::{
 /// What the log shall say of a push of `paths`.
 pub(crate) fn of(paths: &[PathBuf]) -> BTreeMap<String, String> {
     let shown: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    let found = [("host", host()), ("user", user()), ("path", Some(shown.join(" ")).filter(|path| !path.is_empty()))];
-    let mut source: BTreeMap<_, _> =
-        found.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
-    let folder = paths.iter().find(|path| *path != Path::new("-")).and_then(|path| checkout(path));
+    let found = [
+        ("host", host()),
+        ("user", user()),
+        ("path", Some(shown.join(" ")).filter(|path| !path.is_empty())),
+    ];
+    let mut source: BTreeMap<_, _> = found
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect();
+    let folder = paths
+        .iter()
+        .find(|path| *path != Path::new("-"))
+        .and_then(|path| checkout(path));
     if let Some(commit) = folder.and_then(|folder| commit(&folder)) {
         source.insert("commit".to_owned(), commit);
     }
@@ -22,7 +31,9 @@ pub(crate) fn of(paths: &[PathBuf]) -> BTreeMap<String, String> {
 }
 
 fn host() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok());
     name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
@@ -34,11 +45,18 @@ fn user() -> Option<String> {
 /// The folder with `.git` that `path` is in. Looked for here so that git is started only where it has an answer.
 fn checkout(path: &Path) -> Option<PathBuf> {
     let real = path.canonicalize().ok()?;
-    real.ancestors().find(|folder| folder.join(".git").exists()).map(Path::to_owned)
+    real.ancestors()
+        .find(|folder| folder.join(".git").exists())
+        .map(Path::to_owned)
 }
 
 fn commit(folder: &Path) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg(folder).args(["rev-parse", "--verify", "HEAD"]).output().ok()?;
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["rev-parse", "--verify", "HEAD"])
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     Some(text.trim().to_owned()).filter(|commit| output.status.success() && !commit.is_empty())
 }

@@ -41,7 +41,8 @@ pub(crate) async fn name(client: &Client, text: &str) -> Result<Named> {
 /// Finds the one object whose hash begins with `text`.
 pub(crate) async fn object(client: &Client, text: &str) -> Result<ObjectHash> {
     if !is_prefix(text) {
-        let hint = format!("use a channel's name, or at least {MIN_PREFIX} digits of a hash from `driftless log CHANNEL`");
+        let hint =
+            format!("use a channel's name, or at least {MIN_PREFIX} digits of a hash from `driftless log CHANNEL`");
         return Err(Advice::new(format!("`{text}` is no hash, and names no channel"), hint).into());
     }
     if let Ok(hash) = text.parse() {
@@ -56,7 +57,11 @@ pub(crate) async fn object(client: &Client, text: &str) -> Result<ObjectHash> {
         }
         many => {
             let list: Vec<_> = many.iter().take(8).map(|hash| hash.short()).collect();
-            let hint = format!("give more digits: there are {}{}", list.join(", "), if many.len() > 8 { ", …" } else { "" });
+            let hint = format!(
+                "give more digits: there are {}{}",
+                list.join(", "),
+                if many.len() > 8 { ", …" } else { "" }
+            );
             Err(Advice::new(format!("`{text}` begins the hashes of {} objects", many.len()), hint).into())
         }
     }
@@ -100,13 +105,25 @@ pub(crate) async fn document(client: &Client, hash: ObjectHash) -> Result<Docume
 }
 
 /// How two maps of components differ, down to fields. Fetches the bundles at which they do, and no other.
-pub(crate) async fn differences(client: &Client, before: &Components, after: &Components) -> Result<Vec<ComponentDiff>> {
+pub(crate) async fn differences(
+    client: &Client,
+    before: &Components,
+    after: &Components,
+) -> Result<Vec<ComponentDiff>> {
     let changes = snapshot::changes(before, after);
-    let mut hashes: Vec<_> = changes.values().flat_map(|change| [change.before, change.after]).flatten().collect();
+    let mut hashes: Vec<_> = changes
+        .values()
+        .flat_map(|change| [change.before, change.after])
+        .flatten()
+        .collect();
     hashes.sort_unstable();
     hashes.dedup();
     let bundles: BTreeMap<_, _> = hashes.iter().copied().zip(client.bundles(&hashes).await?).collect();
-    let manifests = |hash: Option<ObjectHash>| hash.and_then(|hash| bundles.get(&hash)).into_iter().flat_map(Bundle::manifests);
+    let manifests = |hash: Option<ObjectHash>| {
+        hash.and_then(|hash| bundles.get(&hash))
+            .into_iter()
+            .flat_map(Bundle::manifests)
+    };
     Ok(changes
         .into_iter()
         .map(|(component, change)| {

@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result};
 
 /// Writes `content` to `path`, replacing what is there.
 pub(crate) fn write(path: &Path, content: &str) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     // A temporary file has mode 0600, and keeps it when it takes the final name.
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".driftless-").tempfile_in(folder)?;
@@ -24,7 +27,9 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).with_context(|| format!("cannot make the folder {}", path.display()))
+    builder
+        .create(path)
+        .with_context(|| format!("cannot make the folder {}", path.display()))
 }
 
 #[cfg(all(test, unix))]

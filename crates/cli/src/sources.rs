@@ -28,16 +28,24 @@ pub(crate) struct Sources {
     pub(crate) namespace: String,
 }
 
-/// Reads all manifests. Problems are printed, all of them; the error only counts them.
-pub(crate) fn read(paths: &[PathBuf], namespace: &str) -> anyhow::Result<Vec<Manifest>> {
+/// Reads all manifests. Problems are printed, all of them; the error only counts them and ends with `so`.
+pub(crate) fn read(paths: &[PathBuf], namespace: &str, so: &str) -> anyhow::Result<Vec<Manifest>> {
     if !driftless_model::name::is_dns_label(namespace) {
-        anyhow::bail!("namespace `{namespace}` is not valid: {}", driftless_model::name::DNS_LABEL_RULE);
+        anyhow::bail!(
+            "namespace `{namespace}` is not valid: {}",
+            driftless_model::name::DNS_LABEL_RULE
+        );
     }
     let mut reading = Reading::default();
     for path in paths {
         reading.take(path);
     }
-    let Reading { texts, mut problems, advice, .. } = reading;
+    let Reading {
+        texts,
+        mut problems,
+        advice,
+        ..
+    } = reading;
     let manifests = intake::read(&texts, namespace).unwrap_or_else(|found| {
         problems.extend(found.iter().map(ToString::to_string));
         Vec::new()
@@ -48,7 +56,7 @@ pub(crate) fn read(paths: &[PathBuf], namespace: &str) -> anyhow::Result<Vec<Man
     for problem in &problems {
         output::note(problem);
     }
-    let message = format!("{} in the manifests: nothing was pushed", output::count(problems.len(), "problem"));
+    let message = format!("{} in the manifests{so}", output::count(problems.len(), "problem"));
     match advice {
         Some(hint) => Err(Advice::new(message, hint).into()),
         None => Err(anyhow::anyhow!(message)),
@@ -75,7 +83,8 @@ impl Reading {
             let before = self.texts.len() + self.problems.len();
             self.take_folder(path);
             if self.texts.len() + self.problems.len() == before {
-                self.problems.push(format!("{}: no *.yaml, *.yml or *.json in this folder", path.display()));
+                self.problems
+                    .push(format!("{}: no *.yaml, *.yml or *.json in this folder", path.display()));
             }
         } else {
             self.take_file(path);
@@ -84,8 +93,13 @@ impl Reading {
 
     fn take_folder(&mut self, folder: &Path) {
         if let Some((what, instead)) = rendered(folder) {
-            self.problems.push(format!("{}: this is a {what}, which has to be rendered first", folder.display()));
-            self.advice.get_or_insert(format!("{instead} | driftless push - …"));
+            self.problems.push(format!(
+                "{}: this is a {what}, which has to be rendered first",
+                folder.display()
+            ));
+            self.advice.get_or_insert(format!(
+                "render it and push what comes out: `{instead} | driftless push - …`"
+            ));
             return;
         }
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
@@ -122,7 +136,10 @@ impl Reading {
 
     fn take_bytes(&mut self, name: &str, bytes: &[u8]) {
         match yaml::decode(bytes) {
-            Ok(content) => self.texts.push(Text { name: name.to_owned(), content: content.into_owned() }),
+            Ok(content) => self.texts.push(Text {
+                name: name.to_owned(),
+                content: content.into_owned(),
+            }),
             Err(error) => self.problems.push(format!("{name}:{error}")),
         }
     }
@@ -137,14 +154,18 @@ fn reason(error: &std::io::Error) -> String {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
+    path.extension()
+        .is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
 }
 
 /// What has to render this folder, and the command that does.
 fn rendered(folder: &Path) -> Option<(&'static str, String)> {
     let has = |name: &str| folder.join(name).is_file();
     let shown = folder.display();
-    if ["kustomization.yaml", "kustomization.yml", "Kustomization"].into_iter().any(has) {
+    if ["kustomization.yaml", "kustomization.yml", "Kustomization"]
+        .into_iter()
+        .any(has)
+    {
         return Some(("Kustomize folder", format!("kubectl kustomize {shown}")));
     }
     has("Chart.yaml").then(|| ("Helm chart", format!("helm template NAME {shown}")))
@@ -172,7 +193,13 @@ mod tests {
 
     #[test]
     fn folders_are_read_in_order_and_depth_first() {
-        let folder = folder(&[("b.yml", ""), ("a/z.json", ""), ("c.yaml", ""), (".git/x.yaml", ""), ("d.txt", "")]);
+        let folder = folder(&[
+            ("b.yml", ""),
+            ("a/z.json", ""),
+            ("c.yaml", ""),
+            (".git/x.yaml", ""),
+            ("d.txt", ""),
+        ]);
         let names: Vec<_> = reading(&folder)
             .texts
             .iter()
@@ -199,7 +226,7 @@ mod tests {
             let reading = reading(&folder);
             assert!(reading.texts.is_empty());
             assert!(reading.problems[0].contains(what), "{:?}", reading.problems);
-            assert!(reading.advice.unwrap().starts_with(command));
+            assert!(reading.advice.unwrap().contains(command));
         }
     }
 
@@ -209,7 +236,11 @@ mod tests {
         fs::write(folder.path().join("bad.yaml"), b"a: \xff").unwrap();
         let mut reading = reading(&folder);
         reading.take(Path::new("absent.yaml"));
-        assert!(reading.problems[0].contains("bad.yaml:1:4: not UTF-8"), "{:?}", reading.problems);
+        assert!(
+            reading.problems[0].contains("bad.yaml:1:4: not UTF-8"),
+            "{:?}",
+            reading.problems
+        );
         assert_eq!(reading.problems[1], "absent.yaml: there is no such file or folder");
         let empty = tempfile::tempdir().unwrap();
         reading.take(empty.path());

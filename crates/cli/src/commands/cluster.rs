@@ -87,7 +87,16 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
 }
 
 async fn enroll(args: EnrollArgs, app: &App) -> Result<Outcome> {
-    let EnrollArgs { cluster, channel, labels, join_file, ttl, again, agent_server, image } = args;
+    let EnrollArgs {
+        cluster,
+        channel,
+        labels,
+        join_file,
+        ttl,
+        again,
+        agent_server,
+        image,
+    } = args;
     let target = app.target()?;
     let Some(ca) = target.ca.clone() else {
         let hint = "log in again with --ca FILE: an agent trusts nothing but what its join file names";
@@ -99,17 +108,34 @@ async fn enroll(args: EnrollArgs, app: &App) -> Result<Outcome> {
         None => client.server().to_owned(),
     };
     let labels: Labels = labels.into_iter().collect();
-    let enroll = Enroll { cluster: cluster.clone(), channel: channel.clone(), labels: labels.clone(), ttl: Some(ttl), again };
+    let enroll = Enroll {
+        cluster: cluster.clone(),
+        channel: channel.clone(),
+        labels: labels.clone(),
+        ttl: Some(ttl),
+        again,
+    };
     let enrolled = client.enroll(&enroll).await?;
-    let join = JoinFile { format: join::FORMAT, server, ca, cluster: cluster.clone(), token: enrolled.token };
+    let join = JoinFile {
+        format: join::FORMAT,
+        server,
+        ca,
+        cluster: cluster.clone(),
+        token: enrolled.token,
+    };
     if let Some(path) = &join_file {
         secret_file::write(path, &join.encode())?;
     } else if !app.is_json() {
         warn_of_loopback(&join.server);
     }
     let left = age(now(), enrolled.expires);
-    let document =
-        Document { cluster, channel, labels, join: join_file.is_none().then(|| join.clone()), expires: enrolled.expires };
+    let document = Document {
+        cluster,
+        channel,
+        labels,
+        join: join_file.is_none().then(|| join.clone()),
+        expires: enrolled.expires,
+    };
     app.output.print(&document, |_| match &join_file {
         None => manifest::text(&join, &image),
         Some(path) => format!(
@@ -120,14 +146,21 @@ async fn enroll(args: EnrollArgs, app: &App) -> Result<Outcome> {
         ),
     })?;
     if join_file.is_none() && !app.is_json() {
-        output::note(&format!("cluster `{}` may join within {left}: apply this with kubectl", join.cluster));
+        output::note(&format!(
+            "cluster `{}` may join within {left}: apply this with kubectl",
+            join.cluster
+        ));
     }
     Ok(Outcome::Success)
 }
 
 /// A pod that dials 127.0.0.1 finds itself.
 fn warn_of_loopback(server: &str) {
-    let host = server.parse::<url::Url>().ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let host = server
+        .parse::<url::Url>()
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned))
+        .unwrap_or_default();
     if host == "localhost" || host.starts_with("127.") || host == "[::1]" {
         output::note(&format!(
             "{} agents in pods cannot reach {server}: give --agent-server URL, with a name that the server's \
@@ -138,7 +171,9 @@ fn warn_of_loopback(server: &str) {
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no label: write KEY=VALUE"))?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is no label: write KEY=VALUE"))?;
     check_label(key, value).map_err(|error: InvalidName| error.to_string())?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -168,7 +203,17 @@ mod tests {
     fn durations_have_a_unit() {
         assert_eq!(parse_ttl("24h"), Ok(Duration::from_secs(86_400)));
         assert_eq!(parse_ttl("90s"), Ok(Duration::from_secs(90)));
-        for bad in ["", "24", "h", "0h", "-1h", "1w", "9é", "99999999999999999999d", "18446744073709551615d"] {
+        for bad in [
+            "",
+            "24",
+            "h",
+            "0h",
+            "-1h",
+            "1w",
+            "9é",
+            "99999999999999999999d",
+            "18446744073709551615d",
+        ] {
             assert!(parse_ttl(bad).is_err(), "{bad}");
         }
     }

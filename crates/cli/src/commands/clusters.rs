@@ -81,13 +81,28 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
 }
 
 fn table(clusters: &[Cluster], now: Timestamp) -> String {
-    let mut table = Table::new(["NAME", "CHANNEL", "STATE", "HEALTH", "OBJECTS", "SEEN", "KUBERNETES", "LABELS"]);
+    let mut table = Table::new([
+        "NAME",
+        "CHANNEL",
+        "STATE",
+        "HEALTH",
+        "OBJECTS",
+        "SEEN",
+        "KUBERNETES",
+        "LABELS",
+    ]);
     for cluster in clusters {
         let status = cluster.status.as_ref();
         let dash = || "-".to_owned();
         let objects = status.map(|status| {
-            let sum = |of: fn(&driftless_model::status::ComponentStatus) -> u32| -> u32 { status.components.values().map(of).sum() };
-            format!("{}/{}", sum(|component| component.applied), sum(|component| component.desired))
+            let sum = |of: fn(&driftless_model::status::ComponentStatus) -> u32| -> u32 {
+                status.components.values().map(of).sum()
+            };
+            format!(
+                "{}/{}",
+                sum(|component| component.applied),
+                sum(|component| component.desired)
+            )
         });
         let seen = match (cluster.connected, cluster.last_seen) {
             (true, _) => "now".to_owned(),
@@ -101,7 +116,10 @@ fn table(clusters: &[Cluster], now: Timestamp) -> String {
             status.map_or_else(dash, |status| health::shown(status.health())),
             objects.unwrap_or_else(dash),
             seen,
-            status.map(|status| output::one_line(&status.kubernetes_version)).filter(|version| !version.is_empty()).unwrap_or_else(dash),
+            status
+                .map(|status| output::one_line(&status.kubernetes_version))
+                .filter(|version| !version.is_empty())
+                .unwrap_or_else(dash),
             output::labels(&cluster.labels),
         ]);
     }
@@ -138,6 +156,9 @@ mod tests {
             converged: false,
         };
         let plain = anstream::adapter::strip_str(&table(&[cluster], Timestamp::UNIX_EPOCH)).to_string();
-        assert!(plain.ends_with("edge-1  prod     invited  -       -        -     -           -\n"), "{plain}");
+        assert!(
+            plain.ends_with("edge-1  prod     invited  -       -        -     -           -\n"),
+            "{plain}"
+        );
     }
 }

@@ -73,7 +73,11 @@ fn list(config: &Config, app: &App) -> Result<()> {
         }
         let mut table = Table::new(["CURRENT", "NAME", "SERVER"]);
         for Listed { name, server, current } in contexts {
-            table.row([if *current { "*" } else { "" }.to_owned(), (*name).to_owned(), (*server).to_owned()]);
+            table.row([
+                if *current { "*" } else { "" }.to_owned(),
+                (*name).to_owned(),
+                (*server).to_owned(),
+            ]);
         }
         table.render()
     })

@@ -13,7 +13,10 @@ use super::push::difference;
 use crate::{
     app::App,
     failure::{Advice, Outcome},
-    output::{self, changes::{self, ComponentDiff}},
+    output::{
+        self,
+        changes::{self, ComponentDiff},
+    },
     resolve, sources,
 };
 
@@ -46,7 +49,12 @@ struct Differences {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
-    let Args { what, component, channel, namespace } = args;
+    let Args {
+        what,
+        component,
+        channel,
+        namespace,
+    } = args;
     let components = match (component, channel, what.as_slice()) {
         (Some(component), Some(channel), _) => of_files(app, &what, component, &channel, &namespace).await?,
         (_, _, [before, after]) => {
@@ -60,8 +68,13 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             return Err(Advice::new("there is nothing to compare with", hint).into());
         }
     };
-    let outcome = if components.is_empty() { Outcome::Success } else { Outcome::Found };
-    app.output.print(&Differences { components }, |found| text(&found.components))?;
+    let outcome = if components.is_empty() {
+        Outcome::Success
+    } else {
+        Outcome::Found
+    };
+    app.output
+        .print(&Differences { components }, |found| text(&found.components))?;
     Ok(outcome)
 }
 
@@ -73,10 +86,13 @@ async fn of_files(
     namespace: &str,
 ) -> Result<Vec<ComponentDiff>> {
     let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
-    let bundle = Bundle::new(component, sources::read(&paths, namespace)?)?;
+    let bundle = Bundle::new(component, sources::read(&paths, namespace, "")?)?;
     let client = app.client()?;
     let diff = difference(&client, &client.channel(channel).await?, &bundle).await?;
-    Ok(Some(diff).filter(|diff| diff.before != diff.after).into_iter().collect())
+    Ok(Some(diff)
+        .filter(|diff| diff.before != diff.after)
+        .into_iter()
+        .collect())
 }
 
 fn text(components: &[ComponentDiff]) -> String {

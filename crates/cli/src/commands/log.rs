@@ -29,7 +29,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
-    let Args { channel, oneline, limit } = args;
+    let Args {
+        channel,
+        oneline,
+        limit,
+    } = args;
     let entries = app.client()?.log(&channel, limit).await?;
     app.output.print(&entries, |entries| {
         if entries.is_empty() {
@@ -42,7 +46,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
 }
 
 fn one(entry: &LogEntry, now: Timestamp) -> String {
-    let changes: Vec<_> = entry.changes.iter().map(|(name, change)| format!("{}{name}", sign(change))).collect();
+    let changes: Vec<_> = entry
+        .changes
+        .iter()
+        .map(|(name, change)| format!("{}{name}", sign(change)))
+        .collect();
     format!(
         "{} {:>4} {} {} {}\n",
         warn(entry.snapshot.short()),
@@ -55,7 +63,11 @@ fn one(entry: &LogEntry, now: Timestamp) -> String {
 
 fn full(entry: &LogEntry, now: Timestamp) -> String {
     let mut out = format!("{} {}\n", bold("snapshot"), warn(entry.snapshot.to_string()));
-    out.push_str(&format!("Author: {}\nDate:   {}\n", one_line(&entry.author), output::when(entry.time, now)));
+    out.push_str(&format!(
+        "Author: {}\nDate:   {}\n",
+        one_line(&entry.author),
+        output::when(entry.time, now)
+    ));
     out.push_str(&source(entry));
     if !entry.message.is_empty() {
         out.push('\n');
@@ -75,7 +87,11 @@ fn source(entry: &LogEntry) -> String {
     if entry.source.is_empty() {
         return String::new();
     }
-    let parts: Vec<_> = entry.source.iter().map(|(key, value)| format!("{}={}", one_line(key), one_line(value))).collect();
+    let parts: Vec<_> = entry
+        .source
+        .iter()
+        .map(|(key, value)| format!("{}={}", one_line(key), one_line(value)))
+        .collect();
     format!("Source: {}\n", parts.join(" "))
 }
 
@@ -90,7 +106,11 @@ fn sign(change: &ComponentChange) -> char {
 
 fn change_line(component: &ComponentName, change: &ComponentChange) -> String {
     match (change.before, change.after) {
-        (Some(before), Some(after)) => format!("{} {component} {}", warn("~"), dim(format!("{} → {}", before.short(), after.short()))),
+        (Some(before), Some(after)) => format!(
+            "{} {component} {}",
+            warn("~"),
+            dim(format!("{} → {}", before.short(), after.short()))
+        ),
         (None, Some(after)) => format!("{} {component} {}", good("+"), dim(after.short())),
         (Some(before), None) => format!("{} {component} {}", bad("-"), dim(before.short())),
         (None, None) => format!("  {component}"),
@@ -129,13 +149,22 @@ mod tests {
     #[test]
     fn one_line_holds_all_that_matters() {
         let now = "2026-01-02T03:14:05Z".parse().unwrap();
-        assert_eq!(plain(&one(&entry(), now)), "1a1a1a1a1a1a  10m admin +a ~b -c first [2Jsecond line\n");
+        assert_eq!(
+            plain(&one(&entry(), now)),
+            "1a1a1a1a1a1a  10m admin +a ~b -c first [2Jsecond line\n"
+        );
     }
 
     #[test]
     fn entry_shows_source_message_and_changes() {
         let text = plain(&full(&entry(), entry().time));
-        assert!(text.contains("Source: host=ci\n\n    first\n    [2Jsecond line\n\n  + a 010101010101\n"), "{text}");
-        assert!(text.contains("  ~ b 010101010101 → 020202020202\n  - c 020202020202\n"), "{text}");
+        assert!(
+            text.contains("Source: host=ci\n\n    first\n    [2Jsecond line\n\n  + a 010101010101\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("  ~ b 010101010101 → 020202020202\n  - c 020202020202\n"),
+            "{text}"
+        );
     }
 }

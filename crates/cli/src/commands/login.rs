@@ -37,13 +37,21 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let channels = client.channels().await?;
     let server = client.server().to_owned();
     let name = name.unwrap_or_else(|| server.trim_start_matches("https://").to_owned());
-    config.put(Context { name: name.clone(), server: server.clone(), ca: target.ca, token: target.token });
+    config.put(Context {
+        name: name.clone(),
+        server: server.clone(),
+        ca: target.ca,
+        token: target.token,
+    });
     let path = config.save()?;
     let names: Vec<_> = channels.iter().map(|channel| channel.name.as_str()).collect();
     let found = match names.as_slice() {
         [] => "it has no channels yet: `driftless channel create NAME` makes one".to_owned(),
         names => format!("its channels: {}", names.join(", ")),
     };
-    output::write(&format!("logged in to {server}; {found}\ncontext `{name}` is stored in {} and current\n", path.display()))?;
+    output::write(&format!(
+        "logged in to {server}; {found}\ncontext `{name}` is stored in {} and current\n",
+        path.display()
+    ))?;
     Ok(Outcome::Success)
 }

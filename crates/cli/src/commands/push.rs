@@ -1,11 +1,7 @@
 //! `driftless push`: make manifests a component's new version.
 
 use anyhow::Result;
-use driftless_client::{
-    Client, Progress, Push,
-    push::Parent,
-    types::Channel,
-};
+use driftless_client::{Client, Progress, Push, push::Parent, types::Channel};
 use driftless_model::{
     bundle::Bundle,
     diff,
@@ -17,7 +13,10 @@ use serde::Serialize;
 use crate::{
     app::App,
     failure::{Advice, Outcome},
-    output::{self, changes::{self, ComponentDiff}},
+    output::{
+        self,
+        changes::{self, ComponentDiff},
+    },
     provenance, resolve,
     sources::{self, Sources},
 };
@@ -69,8 +68,16 @@ struct Report {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
-    let Args { sources: Sources { paths, namespace }, component, channel, message, expect_parent, dry_run, allow_empty } = args;
-    let manifests = sources::read(&paths, &namespace)?;
+    let Args {
+        sources: Sources { paths, namespace },
+        component,
+        channel,
+        message,
+        expect_parent,
+        dry_run,
+        allow_empty,
+    } = args;
+    let manifests = sources::read(&paths, &namespace, ": nothing was pushed")?;
     if manifests.is_empty() && !allow_empty {
         let hint = "`--allow-empty` pushes it all the same, which removes the component's objects from every cluster";
         return Err(Advice::new(format!("there is no object to push to `{component}`"), hint).into());
@@ -129,7 +136,12 @@ pub(crate) async fn difference(client: &Client, channel: &Channel, bundle: &Bund
         Some(before) => diff::manifests(client.bundle(&before).await?.manifests(), bundle.manifests()),
         None => diff::manifests([], bundle.manifests()),
     };
-    Ok(ComponentDiff::new(bundle.component.clone(), before, Some(after), objects))
+    Ok(ComponentDiff::new(
+        bundle.component.clone(),
+        before,
+        Some(after),
+        objects,
+    ))
 }
 
 fn show_progress(progress: Progress) {
@@ -137,16 +149,36 @@ fn show_progress(progress: Progress) {
         Progress::Compared { missing, .. } if missing > 0 => output::progress("uploading…"),
         Progress::Compared { .. } => {}
         Progress::Uploaded { objects, of, bytes } => {
-            output::progress(&format!("uploaded {objects} of {of} bundles, {} KiB", bytes.div_ceil(1024)));
+            output::progress(&format!(
+                "uploaded {objects} of {of} bundles, {} KiB",
+                bytes.div_ceil(1024)
+            ));
         }
         Progress::Publishing => output::progress("publishing…"),
     }
 }
 
 fn text(report: &Report) -> String {
-    let Report { channel, objects, diff, dry_run, unchanged, snapshot, clusters, .. } = report;
-    let what = if *unchanged { "unchanged".to_owned() } else { changes::sentence(&diff.objects) };
-    let first = format!("{}: {}, {what}\n", output::bold(diff.component.as_str()), output::count(*objects, "object"));
+    let Report {
+        channel,
+        objects,
+        diff,
+        dry_run,
+        unchanged,
+        snapshot,
+        clusters,
+        ..
+    } = report;
+    let what = if *unchanged {
+        "unchanged".to_owned()
+    } else {
+        changes::sentence(&diff.objects)
+    };
+    let first = format!(
+        "{}: {}, {what}\n",
+        output::bold(diff.component.as_str()),
+        output::count(*objects, "object")
+    );
     let follow = follow(*clusters);
     let at = snapshot.map_or_else(|| "no snapshot".to_owned(), |hash| format!("snapshot {}", hash.short()));
     let second = match (dry_run, unchanged) {
@@ -180,7 +212,11 @@ mod tests {
             namespace: Some("default".to_owned()),
             name: "frontend".to_owned(),
         };
-        let objects = if unchanged { [].into() } else { [(id, Change::Changed { fields: Vec::new() })].into() };
+        let objects = if unchanged {
+            [].into()
+        } else {
+            [(id, Change::Changed { fields: Vec::new() })].into()
+        };
         let hash = ObjectHash::from([0x1a; 32]);
         Report {
             channel: "prod".parse().unwrap(),
@@ -215,7 +251,17 @@ mod tests {
     #[test]
     fn json_report_is_flat() {
         let document = serde_json::to_value(report(false, false)).unwrap();
-        for key in ["channel", "component", "before", "after", "changes", "dryRun", "unchanged", "snapshot", "clusters"] {
+        for key in [
+            "channel",
+            "component",
+            "before",
+            "after",
+            "changes",
+            "dryRun",
+            "unchanged",
+            "snapshot",
+            "clusters",
+        ] {
             assert!(document.get(key).is_some(), "{key}");
         }
         assert_eq!(document["objects"], 35);

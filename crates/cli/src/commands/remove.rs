@@ -25,7 +25,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
-    let Args { component, channel, message } = args;
+    let Args {
+        component,
+        channel,
+        message,
+    } = args;
     let client = app.client()?;
     let before = client.channel(&channel).await?;
     if !before.components.contains_key(&component) {
@@ -41,7 +45,10 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let pushed = client.push(push, |_| {}).await?;
     app.output.print(&pushed, |pushed| {
         let at = pushed.snapshot.short();
-        format!("{component}: removed\n{channel} is now at snapshot {at}, {}\n", follow(pushed.clusters))
+        format!(
+            "{component}: removed\n{channel} is now at snapshot {at}, {}\n",
+            follow(pushed.clusters)
+        )
     })?;
     Ok(Outcome::Success)
 }

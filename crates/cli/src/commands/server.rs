@@ -1,6 +1,9 @@
 //! `driftless server`: serve agents, tooling and people from one bucket.
 
-use std::{net::SocketAddr, path::{Path, PathBuf}};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use driftless_server::{OwnTls, Server, Settings};
@@ -17,7 +20,8 @@ use crate::{
 /// Run a server
 ///
 /// The data folder gets a CA, the admin token and, unless --bucket says otherwise, the bucket. SIGTERM and SIGINT
-/// stop it gracefully; a second one at once. What it logs is chosen by RUST_LOG.
+/// stop it gracefully; a second one at once. DRIFTLESS_LOG says what it logs (`warn`,
+/// `driftless_server=debug`).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Folder for the server's keys and, unless --bucket is given, its bucket; made when it is not there
@@ -42,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "tls_cert")]
     tls_san: Vec<String>,
     /// How to log, on standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "DRIFTLESS_LOG_FORMAT", hide_env_values = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
 
@@ -55,7 +59,16 @@ enum LogFormat {
 }
 
 pub(crate) async fn run(args: Args) -> Result<Outcome> {
-    let Args { data, listen, bucket, tls_cert, tls_key, client_ca, tls_san, log_format } = args;
+    let Args {
+        data,
+        listen,
+        bucket,
+        tls_cert,
+        tls_key,
+        client_ca,
+        tls_san,
+        log_format,
+    } = args;
     start_log(log_format);
     crate::open_files::raise_limit();
     let mut settings = Settings::new(data.clone(), listen, now);
@@ -69,16 +82,28 @@ pub(crate) async fn run(args: Args) -> Result<Outcome> {
     let server = Server::start(settings).await.context("cannot start the server")?;
     let ca = own_ca.then(|| server.ca_path());
     let bucket = bucket.unwrap_or_else(|| data.join("bucket").display().to_string());
-    output::write(&welcome(server.local_addr(), ca.as_deref(), &server.admin_token_path(), &bucket))?;
+    output::write(&welcome(
+        server.local_addr(),
+        ca.as_deref(),
+        &server.admin_token_path(),
+        &bucket,
+    ))?;
     server.run(stop).await?;
     Ok(Outcome::Success)
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::builder()
+        .with_env_var("DRIFTLESS_LOG")
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Text => log
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
         LogFormat::Json => log.json().init(),
     }
 }
@@ -111,9 +136,16 @@ fn welcome(address: SocketAddr, ca: Option<&Path>, token: &Path, bucket: &str) -
     if let Some(ca) = ca {
         out.push_str(&format!("  CA:     {}\n", ca.display()));
     }
-    out.push_str(&format!("  token:  {}\n  bucket: {bucket}\n{}\n", token.display(), bold("log in with")));
+    out.push_str(&format!(
+        "  token:  {}\n  bucket: {bucket}\n{}\n",
+        token.display(),
+        bold("log in with")
+    ));
     let ca = ca.map_or_else(String::new, |ca| format!(" --ca {}", quoted(&ca.display().to_string())));
-    out.push_str(&format!("  driftless login {url}{ca} --token-file {}\n", quoted(&token.display().to_string())));
+    out.push_str(&format!(
+        "  driftless login {url}{ca} --token-file {}\n",
+        quoted(&token.display().to_string())
+    ));
     out
 }
 
@@ -130,8 +162,15 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 /// A path as a shell takes it.
 fn quoted(path: &str) -> String {
-    let plain = !path.is_empty() && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./+@:,".contains(&byte));
-    if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    let plain = !path.is_empty()
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_./+@:,".contains(&byte));
+    if plain {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

@@ -50,17 +50,32 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let hash = match resolve::name(&client, &args.what).await? {
         Named::Object(hash) => hash,
         Named::Channel(channel) => channel.snapshot.ok_or_else(|| {
-            let hint = format!("`driftless push PATH --component NAME --channel {}` makes the first", channel.name);
+            let hint = format!(
+                "`driftless push PATH --component NAME --channel {}` makes the first",
+                channel.name
+            );
             Advice::new(format!("channel `{}` has no snapshot yet", channel.name), hint)
         })?,
     };
     match resolve::document(&client, hash).await? {
         Document::Snapshot(snapshot) if app.is_json() => {
-            app.output.print(&ShownSnapshot { kind: "snapshot", hash, snapshot }, |_| String::new())?;
+            app.output.print(
+                &ShownSnapshot {
+                    kind: "snapshot",
+                    hash,
+                    snapshot,
+                },
+                |_| String::new(),
+            )?;
         }
         Document::Snapshot(snapshot) => {
             let hashes: Vec<_> = snapshot.components.values().copied().collect();
-            let sizes: Vec<_> = client.bundles(&hashes).await?.iter().map(|bundle| bundle.manifests().len()).collect();
+            let sizes: Vec<_> = client
+                .bundles(&hashes)
+                .await?
+                .iter()
+                .map(|bundle| bundle.manifests().len())
+                .collect();
             output::write(&snapshot_text(&hash, &snapshot, &sizes, now()))?;
         }
         Document::Bundle(bundle) => {
@@ -68,7 +83,10 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
                 kind: "bundle",
                 hash,
                 component: bundle.component.to_string(),
-                manifests: bundle.manifests().map(driftless_model::manifest::Manifest::value).collect(),
+                manifests: bundle
+                    .manifests()
+                    .map(driftless_model::manifest::Manifest::value)
+                    .collect(),
             };
             app.output.print(&document, |_| bundle_text(&hash, &bundle))?;
         }
@@ -77,17 +95,30 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
 }
 
 fn snapshot_text(hash: &ObjectHash, snapshot: &Snapshot, sizes: &[usize], now: Timestamp) -> String {
-    let Snapshot { format: _, components, parent, time, provenance } = snapshot;
+    let Snapshot {
+        format: _,
+        components,
+        parent,
+        time,
+        provenance,
+    } = snapshot;
     let mut out = format!("{} {}\n", bold("snapshot"), warn(hash.to_string()));
     if let Some(parent) = parent {
         out.push_str(&format!("Parent: {parent}\n"));
     }
-    out.push_str(&format!("Author: {}\nDate:   {}\n", one_line(&provenance.author), output::when(*time, now)));
+    out.push_str(&format!(
+        "Author: {}\nDate:   {}\n",
+        one_line(&provenance.author),
+        output::when(*time, now)
+    ));
     for (key, value) in &provenance.source {
         out.push_str(&format!("Source: {}={}\n", one_line(key), one_line(value)));
     }
     if !provenance.message.is_empty() {
-        let lines = provenance.message.lines().map(|line| format!("    {}\n", one_line(line)));
+        let lines = provenance
+            .message
+            .lines()
+            .map(|line| format!("    {}\n", one_line(line)));
         out.push_str(&format!("\n{}", lines.collect::<String>()));
     }
     out.push('\n');
@@ -100,12 +131,21 @@ fn snapshot_text(hash: &ObjectHash, snapshot: &Snapshot, sizes: &[usize], now: T
 
 fn bundle_text(hash: &ObjectHash, bundle: &Bundle) -> String {
     let mut out = format!("{} {}\n", bold("bundle"), warn(hash.to_string()));
-    out.push_str(&format!("Component: {}\nObjects:   {}\n\n", bundle.component, bundle.manifests().len()));
+    out.push_str(&format!(
+        "Component: {}\nObjects:   {}\n\n",
+        bundle.component,
+        bundle.manifests().len()
+    ));
     let mut table = Table::new(["APIVERSION", "KIND", "NAMESPACE", "NAME"]);
     for manifest in bundle.manifests() {
         let id = manifest.id();
         let namespace = id.namespace.clone().unwrap_or_else(|| "-".to_owned());
-        table.row([manifest.api_version().to_owned(), id.kind.clone(), namespace, id.name.clone()]);
+        table.row([
+            manifest.api_version().to_owned(),
+            id.kind.clone(),
+            namespace,
+            id.name.clone(),
+        ]);
     }
     out + &table.render()
 }

@@ -62,7 +62,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     .await;
     output::progress("");
     let document = Document::from(report?);
-    let outcome = if document.clean { Outcome::Success } else { Outcome::Found };
+    let outcome = if document.clean {
+        Outcome::Success
+    } else {
+        Outcome::Found
+    };
     app.output.print(&document, |document| text(&bucket, document))?;
     Ok(outcome)
 }
@@ -78,18 +82,39 @@ fn check_folder(bucket: &str) -> Result<()> {
         bail!("there is no folder {}", path.display());
     }
     if !path.join("journal").is_dir() && path.join("bucket").is_dir() {
-        let hint = format!("it looks like a server's data folder: its bucket is {}", path.join("bucket").display());
+        let hint = format!(
+            "it looks like a server's data folder: its bucket is {}",
+            path.join("bucket").display()
+        );
         return Err(Advice::new(format!("{} is no bucket", path.display()), hint).into());
     }
     Ok(())
 }
 
 fn text(bucket: &str, document: &Document) -> String {
-    let Document { clean, entries, objects, checkpoints, stray_objects, problems } = document;
-    let mut out: String = problems.iter().map(|problem| format!("{} {problem}\n", bad("✗"))).collect();
+    let Document {
+        clean,
+        entries,
+        objects,
+        checkpoints,
+        stray_objects,
+        problems,
+    } = document;
+    let mut out: String = problems
+        .iter()
+        .map(|problem| format!("{} {problem}\n", bad("✗")))
+        .collect();
     let size = |number: u64, thing| output::count(usize::try_from(number).unwrap_or(usize::MAX), thing);
-    let entries = if *entries == 1 { "1 journal entry".to_owned() } else { format!("{entries} journal entries") };
-    let checked = format!("{entries}, {} and {}", size(*objects, "object"), size(*checkpoints, "checkpoint"));
+    let entries = if *entries == 1 {
+        "1 journal entry".to_owned()
+    } else {
+        format!("{entries} journal entries")
+    };
+    let checked = format!(
+        "{entries}, {} and {}",
+        size(*objects, "object"),
+        size(*checkpoints, "checkpoint")
+    );
     let strays = match stray_objects {
         0 => String::new(),
         strays => format!("; {} that nothing refers to", size(*strays, "object")),

@@ -17,7 +17,10 @@ struct Version {
 
 pub(crate) fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {} = args;
-    let version = Version { version: env!("CARGO_PKG_VERSION") };
-    app.output.print(&version, |version| format!("driftless {}\n", version.version))?;
+    let version = Version {
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    app.output
+        .print(&version, |version| format!("driftless {}\n", version.version))?;
     Ok(Outcome::Success)
 }

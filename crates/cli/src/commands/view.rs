@@ -43,13 +43,19 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let cluster = client.cluster(&args.cluster).await?;
     let channel = client.channel(&cluster.channel).await?;
     let hash = channel.snapshot.ok_or_else(|| {
-        let hint = format!("`driftless push PATH --component NAME --channel {}` makes the first", channel.name);
+        let hint = format!(
+            "`driftless push PATH --component NAME --channel {}` makes the first",
+            channel.name
+        );
         Advice::new(format!("channel `{}` has no snapshot yet", channel.name), hint)
     })?;
     let snapshot = client.snapshot(&hash).await?;
     let hashes: Vec<_> = snapshot.components.values().copied().collect();
     let bundles: BTreeMap<_, _> = hashes.iter().copied().zip(client.bundles(&hashes).await?).collect();
-    let facts = ClusterFacts { name: cluster.name.clone(), labels: cluster.labels };
+    let facts = ClusterFacts {
+        name: cluster.name.clone(),
+        labels: cluster.labels,
+    };
     let View { components, collisions } = view::view(&snapshot, &facts, |hash| bundles.get(hash))?;
     let document = Document {
         cluster: cluster.name,
@@ -57,7 +63,12 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         snapshot: hash.to_string(),
         components: components
             .iter()
-            .map(|(name, component)| (name.to_string(), component.manifests.iter().map(|manifest| manifest.value()).collect()))
+            .map(|(name, component)| {
+                (
+                    name.to_string(),
+                    component.manifests.iter().map(|manifest| manifest.value()).collect(),
+                )
+            })
             .collect(),
         collisions: collisions.iter().map(ToString::to_string).collect(),
     };
@@ -69,7 +80,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         for (component, view) in &components {
             for manifest in &view.manifests {
                 let id = manifest.id();
-                let kind = if id.group.is_empty() { id.kind.clone() } else { format!("{}.{}", id.kind, id.group) };
+                let kind = if id.group.is_empty() {
+                    id.kind.clone()
+                } else {
+                    format!("{}.{}", id.kind, id.group)
+                };
                 let namespace = id.namespace.clone().unwrap_or_else(|| "-".to_owned());
                 table.row([component.to_string(), kind, namespace, id.name.clone()]);
             }

@@ -70,7 +70,7 @@ impl Screen {
 
 /// A bar of `width` cells.
 pub(crate) fn bar(done: usize, of: usize, width: usize) -> String {
-    let filled = if of == 0 { width } else { done * width / of };
+    let filled = (done * width).checked_div(of).unwrap_or(width);
     format!("{}{}", "█".repeat(filled), "░".repeat(width - filled))
 }
 

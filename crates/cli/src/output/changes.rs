@@ -50,8 +50,16 @@ impl ComponentDiff {
         after: Option<ObjectHash>,
         objects: BTreeMap<ManifestId, Change>,
     ) -> Self {
-        let objects = objects.into_iter().map(|(object, change)| ObjectDiff { object, change }).collect();
-        Self { component, before, after, objects }
+        let objects = objects
+            .into_iter()
+            .map(|(object, change)| ObjectDiff { object, change })
+            .collect();
+        Self {
+            component,
+            before,
+            after,
+            objects,
+        }
     }
 
     /// A heading, then a line for each object added or removed and for each field changed.
@@ -60,7 +68,12 @@ impl ComponentDiff {
         let mut out = format!(
             "{} {}\n",
             bold(self.component.as_str()),
-            dim(format!("{} → {}: {}", short(self.before), short(self.after), sentence(&self.objects)))
+            dim(format!(
+                "{} → {}: {}",
+                short(self.before),
+                short(self.after),
+                sentence(&self.objects)
+            ))
         );
         for ObjectDiff { object, change } in &self.objects {
             match change {
@@ -80,8 +93,11 @@ impl ComponentDiff {
 /// `1 changed (Deployment.apps default/frontend), 2 added`: names where there are few.
 pub(crate) fn sentence(objects: &[ObjectDiff]) -> String {
     let part = |word: &str, wanted: fn(&Change) -> bool| {
-        let names: Vec<_> =
-            objects.iter().filter(|diff| wanted(&diff.change)).map(|diff| diff.object.to_string()).collect();
+        let names: Vec<_> = objects
+            .iter()
+            .filter(|diff| wanted(&diff.change))
+            .map(|diff| diff.object.to_string())
+            .collect();
         match names.len() {
             0 => None,
             few @ 1..=3 => Some(format!("{few} {word} ({})", names.join(", "))),
@@ -94,13 +110,21 @@ pub(crate) fn sentence(objects: &[ObjectDiff]) -> String {
         part("removed", |change| matches!(change, Change::Removed)),
     ];
     let said: Vec<_> = parts.into_iter().flatten().collect();
-    if said.is_empty() { "unchanged".to_owned() } else { said.join(", ") }
+    if said.is_empty() {
+        "unchanged".to_owned()
+    } else {
+        said.join(", ")
+    }
 }
 
 /// `2 components, 5 objects differ`.
 pub(crate) fn total(diffs: &[ComponentDiff]) -> String {
     let objects: usize = diffs.iter().map(|diff| diff.objects.len()).sum();
-    format!("{} and {} differ", count(diffs.len(), "component"), count(objects, "object"))
+    format!(
+        "{} and {} differ",
+        count(diffs.len(), "component"),
+        count(objects, "object")
+    )
 }
 
 fn field_line(FieldChange { path, before, after }: &FieldChange) -> String {
@@ -148,13 +172,21 @@ mod tests {
 
     fn diff(objects: &[(ManifestId, Change)]) -> ComponentDiff {
         let hash = |byte: u8| Some(ObjectHash::from([byte; 32]));
-        ComponentDiff::new("shop".parse().unwrap(), hash(1), hash(2), objects.iter().cloned().collect())
+        ComponentDiff::new(
+            "shop".parse().unwrap(),
+            hash(1),
+            hash(2),
+            objects.iter().cloned().collect(),
+        )
     }
 
     #[test]
     fn lines_name_object_and_field() {
-        let diff =
-            diff(&[(id("Deployment", "web"), image()), (id("Service", "a"), Change::Added), (id("Pod", "b"), Change::Removed)]);
+        let diff = diff(&[
+            (id("Deployment", "web"), image()),
+            (id("Service", "a"), Change::Added),
+            (id("Pod", "b"), Change::Removed),
+        ]);
         let plain = anstream::adapter::strip_str(&diff.lines()).to_string();
         let expected = "shop 010101010101 → 020202020202: 1 changed (Deployment.apps default/web), \
             1 added (Service default/a), 1 removed (Pod default/b)\n\
@@ -173,7 +205,9 @@ mod tests {
 
     #[test]
     fn many_names_are_only_counted() {
-        let names: Vec<_> = ["a", "b", "c", "d"].map(|name| (id("Service", name), Change::Added)).into();
+        let names: Vec<_> = ["a", "b", "c", "d"]
+            .map(|name| (id("Service", name), Change::Added))
+            .into();
         assert_eq!(sentence(&diff(&names).objects), "4 added");
         assert_eq!(sentence(&[]), "unchanged");
     }

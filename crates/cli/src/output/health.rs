@@ -23,7 +23,10 @@ pub(crate) enum State {
 /// Where `cluster` stands.
 pub(crate) fn state(cluster: &Cluster) -> State {
     let blocked = cluster.status.as_ref().is_some_and(|status| {
-        let all = status.problems.iter().chain(status.components.values().flat_map(|component| &component.problems));
+        let all = status
+            .problems
+            .iter()
+            .chain(status.components.values().flat_map(|component| &component.problems));
         all.into_iter().any(|problem| problem.blocks)
     });
     match cluster {

@@ -11,7 +11,10 @@ pub(crate) struct Table {
 impl Table {
     /// A table with these heads.
     pub(crate) fn new<const N: usize>(heads: [&str; N]) -> Self {
-        Self { columns: N, rows: vec![heads.map(super::bold).into()] }
+        Self {
+            columns: N,
+            rows: vec![heads.map(super::bold).into()],
+        }
     }
 
     /// Adds a row. It has as many cells as there are heads.
@@ -80,7 +83,10 @@ mod tests {
         table.row(["edge-1".to_owned(), super::super::good("ok"), String::new()]);
         table.row(["日本".to_owned(), "behind".to_owned(), "long note".to_owned()]);
         let plain = anstream::adapter::strip_str(&table.render()).to_string();
-        assert_eq!(plain, "NAME    STATE   NOTE\nedge-1  ok      \n日本    behind  long note\n");
+        assert_eq!(
+            plain,
+            "NAME    STATE   NOTE\nedge-1  ok      \n日本    behind  long note\n"
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! else: a name in double quotes, the join file as an indented block of plain ASCII.
 
 use driftless_model::join::JoinFile;
-use serde_json::Value;
+
+use crate::scalar::{ascii, quoted};
 
 /// The template. `${…}` stands for a value; nothing else in it may look like that.
 const TEMPLATE: &str = include_str!("../../../../../deploy/agent.yaml");
@@ -14,7 +15,9 @@ pub(crate) fn text(join: &JoinFile, image: &str) -> String {
     let mut out = String::with_capacity(TEMPLATE.len() + 4096);
     let mut rest = TEMPLATE;
     while let Some((before, after)) = rest.split_once("${") {
-        let (name, after) = after.split_once('}').expect("every placeholder of the template is closed");
+        let (name, after) = after
+            .split_once('}')
+            .expect("every placeholder of the template is closed");
         out.push_str(before);
         let indent = before.rsplit('\n').next().unwrap_or_default().len();
         match name {
@@ -28,25 +31,6 @@ pub(crate) fn text(join: &JoinFile, image: &str) -> String {
     out + rest
 }
 
-/// A scalar in double quotes.
-fn quoted(text: &str) -> String {
-    ascii(&Value::from(text).to_string())
-}
-
-/// JSON with everything but ASCII escaped: YAML takes some other characters for line breaks.
-fn ascii(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for char in json.chars() {
-        if char.is_ascii() && char != '\x7f' {
-            out.push(char);
-        } else {
-            let mut units = [0; 2];
-            out.extend(char.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
-    out
-}
-
 /// The lines of a JSON document behind a `|`: the first goes where the placeholder is.
 fn block(json: &str, indent: usize) -> String {
     let lines: Vec<_> = json.lines().map(ascii).collect();
@@ -56,6 +40,7 @@ fn block(json: &str, indent: usize) -> String {
 #[cfg(test)]
 mod tests {
     use driftless_model::{intake, join, manifest::Manifest, yaml};
+    use serde_json::Value;
 
     use super::*;
 
@@ -75,7 +60,11 @@ mod tests {
     }
 
     fn of_kind(documents: &[Value], kind: &str) -> Value {
-        documents.iter().find(|document| document["kind"] == kind).cloned().unwrap()
+        documents
+            .iter()
+            .find(|document| document["kind"] == kind)
+            .cloned()
+            .unwrap()
     }
 
     #[test]
@@ -84,7 +73,10 @@ mod tests {
         let join = join(hostile, hostile);
         let documents = documents(&text(&join, "r/i:1 #\" ${join}"));
         let secret = of_kind(&documents, "Secret");
-        assert_eq!(JoinFile::decode(secret["stringData"]["join"].as_str().unwrap()).unwrap(), join);
+        assert_eq!(
+            JoinFile::decode(secret["stringData"]["join"].as_str().unwrap()).unwrap(),
+            join
+        );
         let pod = of_kind(&documents, "DaemonSet")["spec"]["template"].clone();
         assert_eq!(pod["spec"]["containers"][0]["image"], "r/i:1 #\" ${join}");
         assert_eq!(pod["metadata"]["annotations"]["driftless.dev/cluster"], "on");
@@ -93,12 +85,22 @@ mod tests {
     #[test]
     fn everything_but_the_secret_could_be_pushed() {
         let text = text(&join("https://s:1", "PEM"), "i");
-        let without_secret: Vec<_> = documents(&text).into_iter().filter(|object| object["kind"] != "Secret").collect();
+        let without_secret: Vec<_> = documents(&text)
+            .into_iter()
+            .filter(|object| object["kind"] != "Secret")
+            .collect();
         assert_eq!(without_secret.len(), 4);
         for object in without_secret {
             Manifest::new(object, "default").unwrap();
         }
-        let refused = intake::read(&[intake::Text { name: "-".to_owned(), content: text }], "default").unwrap_err();
+        let refused = intake::read(
+            &[intake::Text {
+                name: "-".to_owned(),
+                content: text,
+            }],
+            "default",
+        )
+        .unwrap_err();
         assert_eq!(refused.len(), 1, "{refused:?}");
     }
 

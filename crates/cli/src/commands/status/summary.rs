@@ -86,7 +86,12 @@ impl Summary {
         };
         let mut unhealthy: Vec<_> = clusters.iter().filter_map(Unhealthy::of).collect();
         unhealthy.sort_by(|a, b| a.cluster.cmp(&b.cluster));
-        Self { clusters: counts, components: components(&channel, clusters), unhealthy, channel }
+        Self {
+            clusters: counts,
+            components: components(&channel, clusters),
+            unhealthy,
+            channel,
+        }
     }
 
     /// All of it, for a terminal.
@@ -97,7 +102,9 @@ impl Summary {
             for component in &self.components {
                 table.row([
                     component.component.to_string(),
-                    component.bundle.map_or_else(|| "removed".to_owned(), |hash| hash.short()),
+                    component
+                        .bundle
+                        .map_or_else(|| "removed".to_owned(), |hash| hash.short()),
                     fraction(component.converged, self.clusters.total),
                     healths(&component.health),
                 ]);
@@ -119,10 +126,27 @@ impl Summary {
     }
 
     fn head(&self, now: Timestamp) -> String {
-        let Channel { name, snapshot, changed, .. } = &self.channel;
-        let Counts { total, joined, connected, converged } = self.clusters;
-        let at = snapshot.map_or_else(|| "no snapshot yet".to_owned(), |hash| format!("snapshot {}", hash.short()));
-        let mut out = format!("{}  {at}  {}\n", bold(name.as_str()), dim(format!("changed {} ago", age(*changed, now))));
+        let Channel {
+            name,
+            snapshot,
+            changed,
+            ..
+        } = &self.channel;
+        let Counts {
+            total,
+            joined,
+            connected,
+            converged,
+        } = self.clusters;
+        let at = snapshot.map_or_else(
+            || "no snapshot yet".to_owned(),
+            |hash| format!("snapshot {}", hash.short()),
+        );
+        let mut out = format!(
+            "{}  {at}  {}\n",
+            bold(name.as_str()),
+            dim(format!("changed {} ago", age(*changed, now)))
+        );
         if total == 0 {
             out.push_str("no cluster follows it yet\n");
             return out;
@@ -138,9 +162,20 @@ impl Summary {
 
     /// All that matters in one line, for a log.
     pub(crate) fn line(&self) -> String {
-        let Counts { total, connected, converged, .. } = self.clusters;
-        let at = self.channel.snapshot.map_or_else(|| "-".to_owned(), |hash| hash.short());
-        let mut line = format!("{} {at} {converged}/{total} converged, {connected} connected", self.channel.name);
+        let Counts {
+            total,
+            connected,
+            converged,
+            ..
+        } = self.clusters;
+        let at = self
+            .channel
+            .snapshot
+            .map_or_else(|| "-".to_owned(), |hash| hash.short());
+        let mut line = format!(
+            "{} {at} {converged}/{total} converged, {connected} connected",
+            self.channel.name
+        );
         if let Some(first) = self.unhealthy.first() {
             let line_of_first = format!("{}: {}", first.cluster, first.line());
             line.push_str(&format!(", {} with problems ({line_of_first})", self.unhealthy.len()));
@@ -151,14 +186,22 @@ impl Summary {
 
 fn components(channel: &Channel, clusters: &[Cluster]) -> Vec<Component> {
     // Components still being pruned are in statuses only.
-    let reported = clusters.iter().filter_map(|cluster| cluster.status.as_ref()).flat_map(|status| status.components.keys());
+    let reported = clusters
+        .iter()
+        .filter_map(|cluster| cluster.status.as_ref())
+        .flat_map(|status| status.components.keys());
     let mut names: Vec<_> = channel.components.keys().chain(reported).collect();
     names.sort_unstable();
     names.dedup();
     let sum_up = |name: &ComponentName| {
         let bundle = channel.components.get(name).copied();
         let statuses = clusters.iter().filter_map(|cluster| cluster.status.as_ref());
-        let mut component = Component { component: name.clone(), bundle, converged: 0, health: BTreeMap::new() };
+        let mut component = Component {
+            component: name.clone(),
+            bundle,
+            converged: 0,
+            health: BTreeMap::new(),
+        };
         for status in statuses {
             match status.components.get(name) {
                 Some(reported) => {
@@ -230,8 +273,15 @@ fn fraction(part: usize, of: usize) -> String {
 }
 
 fn healths(health: &BTreeMap<Health, usize>) -> String {
-    let parts: Vec<_> = health.iter().map(|(health, number)| format!("{} {number}", health::shown(*health))).collect();
-    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+    let parts: Vec<_> = health
+        .iter()
+        .map(|(health, number)| format!("{} {number}", health::shown(*health)))
+        .collect();
+    if parts.is_empty() {
+        "-".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 fn bar(part: usize, of: usize) -> String {

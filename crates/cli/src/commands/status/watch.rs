@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::Result;
-use driftless_client::{Client, Error, types::{Channel, ChannelStatus, Cluster}};
+use driftless_client::{
+    Client, Error,
+    types::{Channel, ChannelStatus, Cluster},
+};
 use driftless_model::name::{ChannelName, ClusterName};
 use futures::StreamExt as _;
 
@@ -86,7 +89,11 @@ impl Screen {
             false if std::io::stdout().is_terminal() => Mode::Live,
             false => Mode::Lines,
         };
-        Self { mode, last: None, drawn: 0 }
+        Self {
+            mode,
+            last: None,
+            drawn: 0,
+        }
     }
 
     fn has_shown(&self) -> bool {
@@ -124,10 +131,20 @@ impl Screen {
 
     fn draw(&mut self, picture: &str) -> Result<()> {
         let size = terminal_size::terminal_size();
-        let (width, height) = size.map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)));
+        let (width, height) = size.map_or((80, 24), |(width, height)| {
+            (usize::from(width.0), usize::from(height.0))
+        });
         // A picture taller than the terminal would scroll, and could not be drawn over.
-        let lines: Vec<_> = picture.lines().take(height.saturating_sub(1)).map(|line| output::cut(line, width)).collect();
-        let up = if self.drawn > 0 { format!("\x1b[{}A", self.drawn) } else { String::new() };
+        let lines: Vec<_> = picture
+            .lines()
+            .take(height.saturating_sub(1))
+            .map(|line| output::cut(line, width))
+            .collect();
+        let up = if self.drawn > 0 {
+            format!("\x1b[{}A", self.drawn)
+        } else {
+            String::new()
+        };
         let text = format!("{up}\r\x1b[J{}\n", lines.join("\n"));
         self.drawn = lines.len();
         // Written past `anstream`, which would take the cursor's moves away; a terminal it is.

@@ -32,7 +32,11 @@ fn cluster(name: &str, bundle: u8, problems: Vec<Problem>) -> Cluster {
         bundle: Some(hash(bundle)),
         desired: 2,
         applied: 2,
-        health: if problems.is_empty() { Health::Current } else { Health::Failed },
+        health: if problems.is_empty() {
+            Health::Current
+        } else {
+            Health::Failed
+        },
         problems,
         ..ComponentStatus::default()
     };
@@ -60,8 +64,15 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn text_has_numbers_components_and_problems() {
-    let clusters =
-        [cluster("b", 1, vec![problem("NotHealthy", 5, false), problem("ApplyFailed", 30, true)]), cluster("a", 1, vec![]), cluster("c", 2, vec![])];
+    let clusters = [
+        cluster(
+            "b",
+            1,
+            vec![problem("NotHealthy", 5, false), problem("ApplyFailed", 30, true)],
+        ),
+        cluster("a", 1, vec![]),
+        cluster("c", 2, vec![]),
+    ];
     let text = plain(&Summary::of(channel(), &clusters).text(Timestamp::from_second(60).unwrap()));
     let expected = "prod  snapshot 1a1a1a1a1a1a  changed 60s ago\n\
         ██████████░░░░░░░░░░░░░░░░░░░░ 1/3 converged  3 joined, 3 connected\n\n\
@@ -77,12 +88,21 @@ fn offline_cluster_is_listed_before_its_old_problems() {
     let mut gone = cluster("a", 1, vec![problem("NotHealthy", 5, false)]);
     gone.connected = false;
     let summary = Summary::of(channel(), &[gone]);
-    assert_eq!((summary.unhealthy[0].reason.as_str(), summary.unhealthy[0].more), ("Offline", 1));
+    assert_eq!(
+        (summary.unhealthy[0].reason.as_str(), summary.unhealthy[0].more),
+        ("Offline", 1)
+    );
 }
 
 #[test]
 fn line_is_all_that_matters() {
-    let summary = Summary::of(channel(), &[cluster("a", 1, vec![]), cluster("b", 1, vec![problem("ApplyFailed", 5, true)])]);
+    let summary = Summary::of(
+        channel(),
+        &[
+            cluster("a", 1, vec![]),
+            cluster("b", 1, vec![problem("ApplyFailed", 5, true)]),
+        ],
+    );
     assert_eq!(
         plain(&summary.line()),
         "prod 1a1a1a1a1a1a 1/2 converged, 2 connected, 1 with problems (b: ApplyFailed: it says no)"
