@@ -1,0 +1,6 @@
+//! The command line as a person meets it: real binaries, a real server, what is printed and how it ends.
+
+mod bad_input;
+mod connection;
+mod desk;
+mod story;
