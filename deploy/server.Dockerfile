@@ -4,8 +4,8 @@ FROM rust:1-alpine AS build
 RUN apk add --no-cache musl-dev gcc make
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked -p driftless-cli \
- && cp target/release/driftless /driftless \
+RUN cargo build --profile dist --locked -p driftless-cli \
+ && cp target/dist/driftless /driftless \
  && mkdir -p /empty/data /empty/tmp
 
 FROM scratch
