@@ -370,7 +370,8 @@ fn carry_out(shared: &Arc<Shared>, found: Place, call: &Call, now: String) -> Re
     }
     match found {
         Place::Fixed => fixed(shared, call),
-        Place::Nowhere => typed_text(404, "404 page not found\n"),
+        Place::Nowhere { known: true } => refused(&Refusal::no_resource()),
+        Place::Nowhere { known: false } => typed_text(404, "404 page not found\n"),
         Place::Objects(target) => {
             let mut state = shared.state();
             state.now = now;

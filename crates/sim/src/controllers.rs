@@ -44,6 +44,12 @@ impl State {
             }
             if object.terminating {
                 self.collect_below(&object);
+                // No pod of a simulated cluster uses a volume.
+                for finalizer in ["kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"] {
+                    if kind.kind.starts_with("PersistentVolume") {
+                        self.drop_finalizer(&object, finalizer);
+                    }
+                }
             }
             match (kind.group.as_str(), kind.kind.as_str()) {
                 ("", "Namespace") if object.terminating => self.end_namespace(&object.key.1),
@@ -131,9 +137,9 @@ impl State {
             "ReplicaSet" | "ReplicationController" => trimmed(
                 json!({
                     "observedGeneration": seen, "replicas": wanted, "fullyLabeledReplicas": wanted,
-                    "readyReplicas": up, "availableReplicas": up,
+                    "readyReplicas": up, "availableReplicas": up, "terminatingReplicas": 0,
                 }),
-                &["replicas"],
+                &["replicas", "terminatingReplicas"],
             ),
             "StatefulSet" => {
                 let revision = revision_of(name, object);
@@ -168,11 +174,15 @@ impl State {
                 "phase": "Bound", "accessModes": object["spec"]["accessModes"],
                 "capacity": object["spec"]["resources"]["requests"],
             }),
-            "PodDisruptionBudget" => json!({
-                "observedGeneration": seen, "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0,
-                "expectedPods": 0,
-                "conditions": [now.condition("DisruptionAllowed", "False", "InsufficientPods", "")],
-            }),
+            "PodDisruptionBudget" => {
+                let mut allowed = now.condition("DisruptionAllowed", "False", "InsufficientPods", "");
+                allowed["observedGeneration"] = seen.clone();
+                let healthy = object["spec"]["minAvailable"].as_i64().unwrap_or(0);
+                json!({
+                    "observedGeneration": seen, "currentHealthy": 0, "desiredHealthy": healthy, "disruptionsAllowed": 0,
+                    "expectedPods": 0, "conditions": [allowed],
+                })
+            }
             "APIService" => json!({"conditions": [self.api_service(object, &now)]}),
             _ => return None,
         })
@@ -254,9 +264,9 @@ fn deployment(object: &Value, ready: bool, now: &Moment<'_>) -> Value {
     trimmed(
         json!({
             "observedGeneration": object["metadata"]["generation"], "replicas": wanted, "updatedReplicas": wanted,
-            "readyReplicas": up, "availableReplicas": up, "unavailableReplicas": wanted - up, "conditions": conditions,
+            "readyReplicas": up, "availableReplicas": up, "unavailableReplicas": wanted - up, "terminatingReplicas": 0, "conditions": conditions,
         }),
-        &[],
+        &["terminatingReplicas"],
     )
 }
 
@@ -270,13 +280,19 @@ fn revision_of(name: &str, object: &Value) -> String {
 /// Counts the templates that a Deployment has had, where people expect the count.
 fn number_revision(object: &Value, next: &mut Value) {
     const REVISION: &str = "deployment.kubernetes.io/revision";
-    if object["metadata"]["annotations"][REVISION].is_string() {
+    let set = format!("\"{}\"", revision_of(text(object, "/metadata/name"), object));
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let known = conditions.any(|condition| text(condition, "/message").contains(&set));
+    let count: Option<u64> = object["metadata"]["annotations"][REVISION]
+        .as_str()
+        .and_then(|count| count.parse().ok());
+    if known && count.is_some() {
         return;
     }
     if !next["metadata"]["annotations"].is_object() {
         next["metadata"]["annotations"] = json!({});
     }
-    next["metadata"]["annotations"][REVISION] = json!("1");
+    next["metadata"]["annotations"][REVISION] = json!((count.unwrap_or(0) + 1).to_string());
 }
 
 fn job(object: &Value, ready: bool, now: &Moment<'_>) -> Value {

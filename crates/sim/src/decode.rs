@@ -14,6 +14,8 @@ use crate::typed;
 pub(crate) struct Notes {
     /// Paths of fields that the schema does not have.
     pub(crate) unknown: Vec<String>,
+    /// Paths of fields that a custom object must have and has not.
+    pub(crate) missing: Vec<String>,
     /// Values of the wrong kind.
     pub(crate) wrong: Vec<Wrong>,
 }
@@ -32,10 +34,13 @@ pub(crate) struct Wrong {
 
 /// The held form of `value`.
 pub(crate) fn decode(ty: &Type, value: Value, notes: &mut Notes) -> Value {
+    // Only the schemas of custom kinds say what must be there, and what cannot be null.
+    let strict = matches!(ty, Type::Struct(_));
     let mut walk = Walk {
         notes,
         path: String::new(),
         owner: String::new(),
+        strict,
     };
     walk.value(ty, value)
 }
@@ -44,6 +49,7 @@ struct Walk<'a> {
     notes: &'a mut Notes,
     path: String,
     owner: String,
+    strict: bool,
 }
 
 impl Walk<'_> {
@@ -65,7 +71,12 @@ impl Walk<'_> {
             (Type::Map(item), Value::Object(map)) => {
                 let mut out = Map::new();
                 for (key, value) in map {
-                    let value = self.below(&key, |walk| walk.value(item, value));
+                    let value = self.below(&key, |walk| {
+                        if walk.strict && value.is_null() && !matches!(**item, Type::Free) {
+                            return walk.wrong(word(item), value);
+                        }
+                        walk.value(item, value)
+                    });
                     if !(value.is_null() && matches!(item.inner(), Type::Scalar(_))) {
                         out.insert(key, value);
                     }
@@ -90,8 +101,14 @@ impl Walk<'_> {
         for (key, value) in map {
             match def.fields.get(&key) {
                 Some(field) => {
-                    let value = self.below(&key, |walk| walk.value(&field.ty, value));
-                    if !value.is_null() {
+                    let known_null = field.nullable || field.default.is_some() || matches!(field.ty, Type::Free);
+                    let value = self.below(&key, |walk| {
+                        if walk.strict && value.is_null() && !known_null {
+                            return walk.wrong(word(&field.ty), value);
+                        }
+                        walk.value(&field.ty, value)
+                    });
+                    if !(value.is_null() || field.hollow && is_hollow(&value)) {
                         out.insert(key, value);
                     }
                 }
@@ -121,6 +138,17 @@ impl Walk<'_> {
                     self.value(&field.ty, value)
                 };
                 out.insert(name.clone(), value);
+            }
+        }
+        for name in def.required.iter().filter(|name| !out.contains_key(*name)) {
+            let wrong = |path: &str| self.notes.wrong.iter().any(|wrong| wrong.path == path);
+            let path = if self.path.is_empty() {
+                name.clone()
+            } else {
+                format!("{}.{name}", self.path)
+            };
+            if !wrong(&path) {
+                self.notes.missing.push(path);
             }
         }
         self.owner = outer;
@@ -183,6 +211,30 @@ impl Walk<'_> {
             value,
         });
         Value::Null
+    }
+}
+
+/// What a schema calls values of this type.
+fn word(ty: &Type) -> &'static str {
+    match ty.inner() {
+        Type::Scalar(Scalar::Integer) => "integer",
+        Type::Scalar(Scalar::Number) => "number",
+        Type::Scalar(Scalar::Boolean) => "boolean",
+        Type::Scalar(_) => "string",
+        Type::List(_) => "array",
+        _ => "object",
+    }
+}
+
+/// Zero, false or empty, which the server leaves out of fields that say nothing then.
+fn is_hollow(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
     }
 }
 

@@ -7,7 +7,7 @@ mod pods;
 
 use serde_json::{Map, Value, json};
 
-pub(crate) use pods::pod_spec;
+use pods::{in_pods_only, pod_spec};
 
 /// Sets `key` to `value` where it is missing.
 fn fill(object: &mut Value, key: &str, value: Value) {
@@ -41,6 +41,7 @@ pub(crate) fn apply(group: &str, kind: &str, object: &mut Value) {
         ("", "Pod") => {
             if let Some(spec) = below(object, "spec") {
                 pod_spec(spec);
+                in_pods_only(spec);
                 fill(spec, "enableServiceLinks", json!(true));
             }
         }
@@ -64,7 +65,17 @@ pub(crate) fn apply(group: &str, kind: &str, object: &mut Value) {
                 fill(port, "protocol", json!("TCP"));
             }
         }
-        ("apps", _) => workload(kind, &mut object["spec"]),
+        ("apps", _) => {
+            if kind == "DaemonSet" {
+                fill(&mut object["metadata"], "annotations", json!({}));
+                fill_text(
+                    &mut object["metadata"]["annotations"],
+                    "deprecated.daemonset.template.generation",
+                    "0",
+                );
+            }
+            workload(kind, &mut object["spec"]);
+        }
         ("batch", "Job") => job(object),
         ("batch", "CronJob") => cron_job(&mut object["spec"]),
         ("autoscaling", "HorizontalPodAutoscaler") => fill(&mut object["spec"], "minReplicas", json!(1)),
@@ -165,6 +176,11 @@ fn job(object: &mut Value) {
         "TerminatingOrFailed"
     };
     fill(spec, "podReplacementPolicy", json!(replacement));
+    job_labels(object);
+}
+
+/// A job without labels has those of its pods.
+pub(crate) fn job_labels(object: &mut Value) {
     if let Some(labels) = object["spec"]["template"]["metadata"].get("labels").cloned() {
         fill(&mut object["metadata"], "labels", labels);
     }
@@ -193,8 +209,9 @@ fn service(object: &mut Value) {
     fill_text(spec, "type", "ClusterIP");
     for port in each(spec, "ports") {
         fill_text(port, "protocol", "TCP");
-        let target = port["port"].clone();
-        fill(port, "targetPort", target);
+        if matches!(&port["targetPort"], Value::Null) || port["targetPort"] == json!(0) || port["targetPort"] == "" {
+            port["targetPort"] = port["port"].clone();
+        }
     }
     let kind = spec["type"].as_str().unwrap_or_default().to_owned();
     if kind == "NodePort" || kind == "LoadBalancer" {

@@ -40,12 +40,13 @@ impl DeleteOptions {
             Some("Foreground") => Propagation::Foreground,
             Some("Orphan") => Propagation::Orphan,
             Some(other) => {
-                return Err(Refusal::new(
-                    422,
-                    "Invalid",
-                    format!(
-                        "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\""
-                    ),
+                let known = "supported values: \"Background\", \"Foreground\", \"Orphan\"";
+                let message = format!("Unsupported value: {other:?}: {known}");
+                return Err(Refusal::options(
+                    "DeleteOptions",
+                    "propagationPolicy",
+                    "FieldValueNotSupported",
+                    &message,
                 ));
             }
         };
@@ -65,19 +66,22 @@ impl State {
     pub(crate) fn delete(&mut self, target: &Target, options: &DeleteOptions) -> Result<Value, Refusal> {
         let live = self.find(target)?;
         if let Some(uid) = options.uid.as_ref().filter(|uid| **uid != live.uid) {
-            return Err(Refusal::uid_differs(&target.kind, &target.name, uid, &live.uid));
+            let detail = format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+                live.uid
+            );
+            return Err(Refusal::precondition(&target.kind, &target.name, &detail));
         }
-        if options
+        if let Some(version) = options
             .version
             .as_ref()
-            .is_some_and(|version| *version != live.version.to_string())
+            .filter(|version| **version != live.version.to_string())
         {
             let detail = format!(
-                "Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {}",
-                options.version.as_deref().unwrap_or_default(),
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
                 live.version
             );
-            return Err(Refusal::conflict(&target.kind, &target.name, &detail));
+            return Err(Refusal::precondition(&target.kind, &target.name, &detail));
         }
         if target.kind.is("", "Namespace") && matches!(target.name.as_str(), "default" | "kube-system" | "kube-public")
         {

@@ -137,13 +137,17 @@ impl Set {
     /// Every member's path as the server words it: `.spec.containers[name="web"].image`.
     pub(crate) fn paths(&self) -> Vec<String> {
         let mut out = Vec::new();
+        if self.member {
+            out.push(String::new());
+        }
         self.walk(&mut String::new(), &mut out);
         out
     }
 
     fn walk(&self, path: &mut String, out: &mut Vec<String>) {
-        if self.member {
-            out.push(path.clone());
+        // As the server orders them: what is owned here before what is owned further down.
+        for (step, _) in self.below.iter().filter(|(_, set)| set.member) {
+            out.push(format!("{path}{}", spoken(step)));
         }
         for (step, set) in &self.below {
             let length = path.len();

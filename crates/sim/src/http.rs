@@ -120,7 +120,7 @@ impl Call {
         let problem = serde_json::from_slice::<Value>(&self.body).err();
         let problem = problem.map(|error| error.to_string()).unwrap_or_default();
         Err(Refusal::bad_request(format!(
-            "the object provided is unrecognized (must be of type): {problem}"
+            "the object provided is unrecognized (must be of type of the resource): couldn't get version/kind; json parse error: {problem}"
         )))
     }
 
@@ -141,9 +141,13 @@ impl Call {
             None => false,
             Some("All") => true,
             Some(other) => {
-                return Err(Refusal::bad_request(format!(
-                    "dryRun: Unsupported value: {other:?}: supported values: \"All\""
-                )));
+                let message = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
+                let kind = match self.method {
+                    Method::POST => "CreateOptions",
+                    Method::PATCH => "PatchOptions",
+                    _ => "UpdateOptions",
+                };
+                return Err(Refusal::options(kind, "dryRun", "FieldValueNotSupported", &message));
             }
         };
         let strict = self.asked("fieldValidation") == Some("Strict");
@@ -216,7 +220,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Response<Body> {
     out
 }
 
-fn written(target: &Target, written: Written, call: &Call) -> Response<Body> {
+fn written(written: Written, call: &Call) -> Response<Body> {
     let body = match call.form() {
         Form::Whole => written.object.to_string(),
         Form::Metadata => json!({
@@ -224,7 +228,6 @@ fn written(target: &Target, written: Written, call: &Call) -> Response<Body> {
         })
         .to_string(),
     };
-    debug_assert!(!target.kind.kind.is_empty());
     let mut out = json_response(if written.created { 201 } else { 200 }, body);
     for warning in &written.warnings {
         if let Ok(value) = header::HeaderValue::from_str(&format!("299 - {warning:?}")) {
@@ -275,11 +278,7 @@ pub(crate) fn respond(
             .map(|(code, body)| json_response(code, body.to_string()));
     }
     if !target.subresource.is_empty() && !matches!(target.subresource.as_str(), "status" | "finalize") {
-        return Err(Refusal::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        ));
+        return Err(Refusal::no_resource());
     }
     match verb {
         "watch" => {
@@ -300,11 +299,11 @@ pub(crate) fn respond(
         "update" => {
             let object = call.document()?;
             let made = state.replace(&target, object, &call.write_options()?)?;
-            Ok(written(&target, made, call))
+            Ok(written(made, call))
         }
         "patch" | "apply" => {
             let made = state.patch(&target, &call.body_patch()?, &call.write_options()?)?;
-            Ok(written(&target, made, call))
+            Ok(written(made, call))
         }
         "delete" => {
             let options = delete_options(call)?;
@@ -346,9 +345,7 @@ impl Call {
             "application/merge-patch+json" => self.document().map(Patch::Merge),
             "application/strategic-merge-patch+json" => self.document().map(Patch::Strategic),
             "application/apply-patch+yaml" => self.document().map(Patch::Apply),
-            _ => Err(Refusal::unsupported(
-                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor",
-            )),
+            _ => Err(Refusal::no_patch()),
         }
     }
 }
@@ -395,14 +392,19 @@ fn create(state: &mut State, target: &Target, call: &Call) -> Result<Response<Bo
         object["apiVersion"].as_str().unwrap_or_default(),
     );
     if !kind.is_empty() && (kind != target.kind.kind || api_version != target.api_version()) {
+        let internal = if target.kind.group.is_empty() {
+            "core"
+        } else {
+            &target.kind.group
+        };
         return Err(Refusal::bad_request(format!(
-            "{kind} in version {api_version:?} cannot be handled as a {}: no kind {kind:?} is registered for version {api_version:?}",
-            target.kind.kind
+            "{kind} in version {api_version:?} cannot be handled as a {wanted}: converting ({api_version}.{kind}) to ({internal}.{wanted}): unknown conversion",
+            wanted = target.kind.kind
         )));
     }
     if !target.kind.verbs.contains('l') {
         return query::review(target, object).map(|body| json_response(201, body.to_string()));
     }
     let made = state.create(target, object, &call.write_options()?)?;
-    Ok(written(target, made, call))
+    Ok(written(made, call))
 }

@@ -211,6 +211,13 @@ impl Registry {
         Some((Arc::clone(kind), place))
     }
 
+    /// Whether a built-in kind has this group and version.
+    pub(crate) fn serves(&self, group: &str, version: &str) -> bool {
+        BUILTIN
+            .iter()
+            .any(|kind| kind.group == group && kind.versions.iter().any(|known| known.name == version))
+    }
+
     /// All kinds, the built-in ones first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Kind>> {
         BUILTIN.iter().chain(self.custom.values())

@@ -230,11 +230,11 @@ impl Owners {
                 owned.set = owned.set.minus(&stripped());
             }
         }
-        if let (Some(last), Some(owned)) = (last, self.0.get_mut(&key))
-            && last.set == owned.set
-            && merged == *live
+        // An apply that changes no value leaves the time of the last one that did.
+        if merged == *live
+            && let Some(owned) = self.0.get_mut(&key)
         {
-            owned.time = last.time;
+            owned.time = last.and_then(|last| last.time);
         }
         self.0.retain(|_, owned| !owned.set.is_empty());
         Ok(merged)

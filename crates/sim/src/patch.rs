@@ -35,13 +35,7 @@ pub(crate) fn patched(ty: &Type, live: &Value, patch: &Patch, custom: bool) -> R
         Patch::Json(body) => {
             let operations: json_patch::Patch = serde_json::from_value(body.clone())
                 .map_err(|error| Refusal::bad_request(format!("error decoding patch: {error}")))?;
-            json_patch::patch(&mut out, &operations).map_err(|error| {
-                Refusal::new(
-                    422,
-                    "Invalid",
-                    format!("the server rejected our request due to an error in our request: {error}"),
-                )
-            })?;
+            json_patch::patch(&mut out, &operations).map_err(|_| Refusal::patch_failed())?;
         }
         Patch::Merge(body) => json_patch::merge(&mut out, body),
         Patch::Strategic(_) if custom => {

@@ -69,11 +69,12 @@ impl State {
 
     /// A list document.
     pub(crate) fn list(&self, target: &Target, options: &ListOptions) -> Result<Vec<u8>, Refusal> {
+        options.selector.check(&target.kind)?;
         let mut version = self.store.version();
         if let Some(wanted) = options.version.as_deref().filter(|wanted| !wanted.is_empty()) {
             let Ok(wanted) = wanted.parse::<u64>() else {
                 return Err(Refusal::bad_request(format!(
-                    "resourceVersion: Invalid value: {wanted:?}: strconv.ParseUint: parsing {wanted:?}: invalid syntax"
+                    "invalid resource version: resourceVersion: Invalid value: {wanted:?}: strconv.ParseUint: parsing {wanted:?}: invalid syntax"
                 )));
             };
             if wanted > version {
@@ -113,6 +114,9 @@ impl State {
             last = Some(object);
         }
         let mut metadata = json!({"resourceVersion": version.to_string()});
+        if target.kind.custom {
+            metadata["continue"] = json!("");
+        }
         let rest = chosen.count();
         if let Some(last) = last.filter(|_| rest > 0) {
             metadata["continue"] = json!(token(version, last));

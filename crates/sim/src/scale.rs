@@ -37,9 +37,15 @@ fn document(target: &Target, object: &Value) -> Value {
             metadata[key] = value.clone();
         }
     }
+    let replicas = number(&spec);
+    let wanted = if replicas == 0 {
+        json!({})
+    } else {
+        json!({"replicas": replicas})
+    };
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": {"replicas": number(&spec)},
+        "spec": wanted,
         "status": {"replicas": number(&status), "selector": selector.join(",")},
     })
 }
@@ -69,7 +75,11 @@ pub(crate) fn respond(
         }
         _ => return Err(Refusal::not_allowed()),
     };
-    let Some(replicas) = after["spec"]["replicas"].as_i64().filter(|replicas| *replicas >= 0) else {
+    let Some(replicas) = after["spec"]
+        .get("replicas")
+        .map_or(Some(0), Value::as_i64)
+        .filter(|replicas| *replicas >= 0)
+    else {
         return Err(Refusal::bad_request(
             "spec.replicas: Invalid value: must be a number that is not negative",
         ));

@@ -2,8 +2,9 @@
 //!
 //! `types.txt` holds one built-in type a line, taken from the facts in the API's published OpenAPI document:
 //! `name[!] field:type …`, where `!` marks a map that is one atomic value, `+field` one that the server always
-//! writes and `?field` one that it then writes as null, and a type is `s i n b q x t a` (string, integer, number, boolean, quantity, int-or-string, time, anything),
-//! `*T` (map of T), `(|key)T` (atomic list, with the key of strategic merges), `{}T` (set), `[keys]T` (list by keys)
+//! writes `?field` one that it then writes as null, `-field` one
+//! that it leaves out when empty, and a type is `s i n b q x t a` (string, integer, number, boolean, quantity, int-or-string, time, anything),
+//! `*T` (map of T), `(|key)T` (atomic list, with the key of strategic merges), `{}T` (set), `[key=default,…]T` (list by keys)
 //! or a name. Custom kinds get the same structure from their CRD's schema ([`from_crd`]).
 //!
 //! Used by `fields`, `apply`, `patch`, `decode`. It never looks at a whole object.
@@ -53,6 +54,8 @@ pub(crate) struct Struct {
     pub(crate) atomic: bool,
     /// Fields that it does not name are kept, and are free.
     pub(crate) open: bool,
+    /// Fields without which a custom object is refused.
+    pub(crate) required: Vec<String>,
     pub(crate) fields: BTreeMap<String, Field>,
 }
 
@@ -63,6 +66,10 @@ pub(crate) struct Field {
     pub(crate) always: bool,
     /// What it then writes is null.
     null: bool,
+    /// The server leaves it out when it is zero, false or empty.
+    pub(crate) hollow: bool,
+    /// Null is a value of it.
+    pub(crate) nullable: bool,
     pub(crate) default: Option<Value>,
 }
 
@@ -108,19 +115,23 @@ fn parse_struct(line: &str, names: &BTreeMap<&str, usize>) -> Struct {
             let (name, ty) = word.split_once(':').expect("fields are name:type");
             let null = name.starts_with('?');
             let always = null || name.starts_with('+');
+            let hollow = name.starts_with('-');
             let field = Field {
                 ty: parse_type(ty, names),
                 always,
                 null,
+                hollow,
+                nullable: true,
                 default: None,
             };
-            (name.trim_start_matches(['+', '?']).to_owned(), field)
+            (name.trim_start_matches(['+', '?', '-']).to_owned(), field)
         })
         .collect();
     Struct {
         name: head.trim_end_matches('!').to_owned(),
         atomic: head.ends_with('!'),
         open: false,
+        required: Vec::new(),
         fields,
     }
 }
@@ -163,6 +174,7 @@ fn parse_type(text: &str, names: &BTreeMap<&str, usize>) -> Type {
 
 fn parse_key(text: &str) -> (String, Option<Value>) {
     match text.split_once('=') {
+        Some((key, "0")) => (key.to_owned(), Some(json!(0))),
         Some((key, default)) => (key.to_owned(), Some(json!(default))),
         None => (text.to_owned(), None),
     }
@@ -285,6 +297,8 @@ pub(crate) fn from_crd(schema: Option<&Value>) -> Type {
         ty,
         always: false,
         null: false,
+        hollow: false,
+        nullable: true,
         default: None,
     };
     root.fields
@@ -332,14 +346,23 @@ fn object_from_openapi(schema: &Value, open: bool) -> Type {
             ty: from_openapi(schema, false),
             always: false,
             null: false,
+            hollow: false,
+            nullable: schema["nullable"] == json!(true),
             default: schema.get("default").cloned(),
         };
         let fields = properties
             .iter()
             .map(|(name, schema)| (name.clone(), field(schema)))
             .collect();
+        let names = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let required = names.map(str::to_owned).collect();
         return Type::Struct(Arc::new(Struct {
             open,
+            required,
             fields,
             ..Struct::default()
         }));
@@ -389,10 +412,13 @@ mod tests {
     fn containers_are_keyed_by_name_and_ports_default_to_tcp() {
         let pod = builtin("core.v1.PodSpec");
         let containers = pod.child("containers").0.as_list().expect("a list");
-        assert_eq!(containers.relation, Relation::Keys(vec![("name".to_owned(), None)]));
+        assert_eq!(
+            containers.relation,
+            Relation::Keys(vec![("name".to_owned(), Some(json!("")))])
+        );
         let ports = containers.item.child("ports").0.as_list().expect("a list");
         let keys = vec![
-            ("containerPort".to_owned(), None),
+            ("containerPort".to_owned(), Some(json!(0))),
             ("protocol".to_owned(), Some(json!("TCP"))),
         ];
         assert_eq!(ports.relation, Relation::Keys(keys));

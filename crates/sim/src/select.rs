@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::kinds::Kind;
 use crate::status::Refusal;
 use crate::store::Stored;
 
@@ -26,6 +27,51 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
+    /// Refuses fields that the kind cannot be selected by.
+    pub(crate) fn check(&self, kind: &Kind) -> Result<(), Refusal> {
+        let more: &[&str] = match (kind.group.as_str(), kind.kind.as_str()) {
+            ("", "Pod") => &[
+                "spec.nodeName",
+                "spec.restartPolicy",
+                "spec.schedulerName",
+                "status.phase",
+                "status.podIP",
+            ],
+            ("", "Event") => &[
+                "involvedObject.kind",
+                "involvedObject.name",
+                "involvedObject.namespace",
+                "involvedObject.uid",
+                "reason",
+                "type",
+            ],
+            ("events.k8s.io", "Event") => &[
+                "regarding.kind",
+                "regarding.name",
+                "regarding.namespace",
+                "reason",
+                "type",
+            ],
+            ("", "Namespace") => &["status.phase"],
+            ("", "Secret") => &["type"],
+            ("", "Service") => &["spec.clusterIP", "spec.type"],
+            ("", "Node") => &["spec.unschedulable"],
+            ("batch", "Job") => &["status.successful"],
+            ("", "ReplicationController") | ("apps", "ReplicaSet") => &["status.replicas"],
+            _ => &[],
+        };
+        let known = |path: &str| matches!(path, "metadata.name" | "metadata.namespace") || more.contains(&path);
+        match self.fields.iter().find(|(path, _, _)| !known(path)) {
+            None => Ok(()),
+            Some((path, _, _)) if kind.custom => {
+                Err(Refusal::bad_request(format!("field label not supported: {path}")))
+            }
+            Some((path, _, _)) => Err(Refusal::bad_request(format!(
+                "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            ))),
+        }
+    }
+
     /// Reads both selectors of a query.
     pub(crate) fn parse(labels: Option<&str>, fields: Option<&str>) -> Result<Self, Refusal> {
         let labels = parse_labels(labels.unwrap_or_default())
@@ -137,7 +183,8 @@ fn parse_rule(term: &str) -> Result<Rule, String> {
     match term.strip_prefix('!') {
         Some(key) => Ok(Rule::Missing(key.trim().to_owned())),
         None if term.contains(char::is_whitespace) => {
-            Err(format!("found '{term}', expected: in, notin, =, ==, !=, gt, lt"))
+            let last = term.split_whitespace().last().unwrap_or_default();
+            Err(format!("found '{last}', expected: in, notin, =, ==, !=, gt, lt"))
         }
         None => Ok(Rule::Exists(term.to_owned())),
     }

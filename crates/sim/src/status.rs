@@ -13,7 +13,7 @@ pub(crate) struct Refusal {
     pub(crate) code: u16,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
-    details: Map<String, Value>,
+    details: Option<Map<String, Value>>,
 }
 
 /// One thing that is wrong with one field.
@@ -88,7 +88,7 @@ impl Refusal {
             code,
             reason,
             message: message.into(),
-            details: Map::new(),
+            details: None,
         }
     }
 
@@ -102,7 +102,7 @@ impl Refusal {
     }
 
     fn detail(&mut self, key: &str, value: Value) {
-        self.details.insert(key.to_owned(), value);
+        self.details.get_or_insert_default().insert(key.to_owned(), value);
     }
 
     pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
@@ -169,7 +169,9 @@ impl Refusal {
             "Invalid",
             format!("{} {name:?} is invalid: {list}", kind.qualified()),
         );
-        out.detail("name", json!(name));
+        if !name.is_empty() {
+            out.detail("name", json!(name));
+        }
         if !kind.group.is_empty() {
             out.detail("group", json!(kind.group));
         }
@@ -178,6 +180,27 @@ impl Refusal {
             .iter()
             .map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}));
         out.detail("causes", causes.collect());
+        out
+    }
+
+    /// What is wrong with a write to a resource, rather than with an object of a kind.
+    pub(crate) fn invalid_resource(kind: &Kind, name: &str, cause: &Cause) -> Self {
+        let mut out = Self::invalid(kind, name, std::slice::from_ref(cause));
+        out.message = format!(
+            "{} {name:?} is invalid: {}: {}",
+            kind.resource(),
+            cause.field,
+            cause.message
+        );
+        out.detail("kind", json!(kind.plural));
+        out
+    }
+
+    /// A delete that is for another version, or another incarnation, of the object.
+    pub(crate) fn precondition(kind: &Kind, name: &str, detail: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {detail}", kind.kind);
+        let mut out = Self::new(409, "Conflict", message).about(kind, name);
+        out.detail("kind", json!(kind.kind));
         out
     }
 
@@ -198,11 +221,30 @@ impl Refusal {
         Self::new(410, "Expired", message)
     }
 
+    /// Worded by the server's front rather than by what serves the resource.
+    fn plain(code: u16, reason: &'static str, message: &str) -> Self {
+        Self {
+            details: Some(Map::new()),
+            ..Self::new(code, reason, message)
+        }
+    }
+
     pub(crate) fn not_allowed() -> Self {
-        Self::new(
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method on the requested resource",
+        let message = "the server does not allow this method on the requested resource";
+        Self::plain(405, "MethodNotAllowed", message)
+    }
+
+    /// A resource that a known group and version do not have.
+    pub(crate) fn no_resource() -> Self {
+        Self::plain(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// A patch that does not fit the object.
+    pub(crate) fn patch_failed() -> Self {
+        Self::plain(
+            422,
+            "Invalid",
+            "the server rejected our request due to an error in our request",
         )
     }
 
@@ -212,6 +254,24 @@ impl Refusal {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
+    /// A patch of a type that nothing takes.
+    pub(crate) fn no_patch() -> Self {
+        Self::plain(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+    }
+
+    /// Options of a request that are not valid.
+    pub(crate) fn options(kind: &str, field: &str, reason: &'static str, message: &str) -> Self {
+        let text = format!("{kind}.meta.k8s.io \"\" is invalid: {field}: {message}");
+        let mut out = Self::new(422, "Invalid", text);
+        out.detail("group", json!("meta.k8s.io"));
+        out.detail("kind", json!(kind));
+        out.detail(
+            "causes",
+            json!([{"reason": reason, "message": message, "field": field}]),
+        );
+        out
+    }
+
     /// With the seconds after which to try again.
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.detail("retryAfterSeconds", json!(seconds));
@@ -219,17 +279,20 @@ impl Refusal {
     }
 
     pub(crate) fn seconds(&self) -> Option<u64> {
-        self.details.get("retryAfterSeconds").and_then(Value::as_u64)
+        self.details.as_ref()?.get("retryAfterSeconds").and_then(Value::as_u64)
     }
 
     /// The document.
     pub(crate) fn document(&self) -> Value {
         let mut out = json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message,
+            "code": self.code,
         });
-        if !self.details.is_empty() {
-            out["details"] = Value::Object(self.details.clone());
+        if !self.reason.is_empty() {
+            out["reason"] = json!(self.reason);
+        }
+        if let Some(details) = &self.details {
+            out["details"] = Value::Object(details.clone());
         }
         out
     }

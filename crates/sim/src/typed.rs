@@ -313,7 +313,12 @@ fn check(ty: &Type, value: &Value, path: &mut String, out: &mut Vec<String>) {
         (_, Value::Null) | (Type::Opaque | Type::Free, _) => {}
         (Type::Scalar(scalar), value) => {
             if let Some(expected) = mismatch(*scalar, value) {
-                out.push(at(path, format!("expected {expected}, got {}", shown(value))));
+                let got = match expected {
+                    "string" => format!("&value.valueUnstructured{{Value:{value}}}"),
+                    "boolean" => shown(value),
+                    _ => go_type(value).to_owned(),
+                };
+                out.push(at(path, format!("expected {expected}, got {got}")));
             }
         }
         (Type::List(list), Value::Array(items)) => check_items(list, items, path, out),
@@ -325,12 +330,17 @@ fn check(ty: &Type, value: &Value, path: &mut String, out: &mut Vec<String>) {
                 let length = path.len();
                 path.push('.');
                 path.push_str(key);
-                if named || open {
+                let known = named || open;
+                if known {
                     check(child_ty, child, path, out);
                 } else {
                     out.push(at(path, "field not declared in schema".to_owned()));
                 }
                 path.truncate(length);
+                // The server reads no further in a map with a field that it does not know.
+                if !known {
+                    break;
+                }
             }
         }
         (_, other) => out.push(at(path, format!("expected map, got {}", shown(other)))),
@@ -375,6 +385,18 @@ pub(crate) fn mismatch(scalar: Scalar, value: &Value) -> Option<&'static str> {
         Scalar::Quantity | Scalar::IntOrString => (value.is_string() || value.is_number(), "string"),
     };
     (!fits).then_some(expected)
+}
+
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
 }
 
 fn shown(value: &Value) -> String {

@@ -3,6 +3,8 @@
 //! The checks that a GitOps agent's users meet, with the server's words; not all that the real one has. Pure; called by
 //! the write path.
 
+mod immutable;
+
 use serde_json::{Value, json};
 
 use crate::decode::Notes;
@@ -11,7 +13,6 @@ use crate::status::{Cause, Refusal};
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 /// Annotations, keys and values, may hold this many bytes together.
@@ -40,15 +41,14 @@ fn name_problem(target: &Target, name: &str) -> Option<String> {
     }
     let (valid, limit, rule) = match target.kind.kind.as_str() {
         "Namespace" => (is_label(name), 63, LABEL),
-        "Service" => (
-            is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()),
-            63,
-            LABEL_1035,
-        ),
+        "Service" => (is_label(name), 63, LABEL),
         _ => (is_subdomain(name), 253, SUBDOMAIN),
     };
     if name.len() > limit {
         return Some(format!("must be no more than {limit} bytes"));
+    }
+    if limit == 63 && name.contains('.') {
+        return Some("must not contain dots".to_owned());
     }
     (!valid).then(|| rule.to_owned())
 }
@@ -56,7 +56,13 @@ fn name_problem(target: &Target, name: &str) -> Option<String> {
 /// Refuses values that do not fit their fields.
 pub(crate) fn decoded(target: &Target, notes: &Notes) -> Result<(), Refusal> {
     let Some(first) = notes.wrong.first() else {
-        return Ok(());
+        let causes: Vec<Cause> = notes.missing.iter().map(|path| Cause::required(path, "")).collect();
+        let whole = causes.is_empty();
+        return if whole {
+            Ok(())
+        } else {
+            Err(Refusal::invalid(&target.kind, &target.name, &causes))
+        };
     };
     if !target.kind.custom {
         let quantity = first.expected == "quantity";
@@ -190,7 +196,11 @@ fn content(target: &Target, object: &Value, causes: &mut Vec<Cause>) {
             if no_ports && spec["type"] != "ExternalName" && spec["clusterIP"] != "None" {
                 causes.push(Cause::required("spec.ports", ""));
             }
+            let several = spec["ports"].as_array().is_some_and(|ports| ports.len() > 1);
             for (at, port) in spec["ports"].as_array().into_iter().flatten().enumerate() {
+                if several && text(port, "/name").is_empty() {
+                    causes.push(Cause::required(&format!("spec.ports[{at}].name"), ""));
+                }
                 if !(1..=65535).contains(&port["port"].as_i64().unwrap_or(0)) {
                     let path = format!("spec.ports[{at}].port");
                     causes.push(Cause::invalid(
@@ -237,18 +247,12 @@ fn selector(object: &Value, causes: &mut Vec<Cause>) {
     let selector = &object["spec"]["selector"];
     if selector.is_null() {
         causes.push(Cause::required("spec.selector", ""));
-        return;
     }
     let labels = &object["spec"]["template"]["metadata"]["labels"];
     let wanted = selector["matchLabels"].as_object();
-    if wanted.into_iter().flatten().any(|(key, value)| labels[key] != *value) {
+    if selector.is_null() || wanted.into_iter().flatten().any(|(key, value)| labels[key] != *value) {
         let detail = "`selector` does not match template `labels`";
-        let shown = labels.as_object().cloned().unwrap_or_default();
-        causes.push(Cause::invalid(
-            "spec.template.metadata.labels",
-            &Value::Object(shown),
-            detail,
-        ));
+        causes.push(Cause::invalid("spec.template.metadata.labels", labels, detail));
     }
 }
 
@@ -287,7 +291,7 @@ pub(crate) fn update(target: &Target, before: &Value, object: &Value) -> Result<
     metadata(object, &mut causes);
     if target.subresource.is_empty() {
         content(target, object, &mut causes);
-        immutable(target, before, object, &mut causes);
+        immutable::check(target, before, object, &mut causes);
     }
     if before["metadata"]["deletionTimestamp"].is_string() {
         let known = before["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
@@ -308,115 +312,6 @@ pub(crate) fn update(target: &Target, before: &Value, object: &Value) -> Result<
     }
 }
 
-fn immutable(target: &Target, before: &Value, object: &Value, causes: &mut Vec<Cause>) {
-    let mut fixed = |pointer: &str, field: &str| {
-        let (old, new) = (before.pointer(pointer), object.pointer(pointer));
-        if old != new {
-            causes.push(Cause::invalid(field, new.unwrap_or(&Value::Null), "field is immutable"));
-        }
-    };
-    match (target.kind.group.as_str(), target.kind.kind.as_str()) {
-        ("apps", "Deployment" | "DaemonSet" | "ReplicaSet") => fixed("/spec/selector", "spec.selector"),
-        ("batch", "Job") => {
-            fixed("/spec/selector", "spec.selector");
-            fixed("/spec/completionMode", "spec.completionMode");
-            fixed("/spec/template", "spec.template");
-        }
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            if before["roleRef"] != object["roleRef"] {
-                causes.push(Cause::invalid("roleRef", &object["roleRef"], "cannot change roleRef"));
-            }
-        }
-        ("storage.k8s.io", "StorageClass") => {
-            fixed("/provisioner", "provisioner");
-            fixed("/parameters", "parameters");
-            fixed("/reclaimPolicy", "reclaimPolicy");
-            fixed("/volumeBindingMode", "volumeBindingMode");
-        }
-        ("", "Secret") => {
-            fixed("/type", "type");
-            frozen(before, object, causes);
-        }
-        ("", "ConfigMap") => frozen(before, object, causes),
-        ("", "Service") => {
-            let ip = |object: &Value| text(object, "/spec/clusterIP").to_owned();
-            let kept_type = before["spec"]["type"] != "ExternalName" && object["spec"]["type"] != "ExternalName";
-            if kept_type && !ip(before).is_empty() && !ip(object).is_empty() && ip(before) != ip(object) {
-                let detail = "may not change once set";
-                causes.push(Cause::invalid("spec.clusterIPs[0]", &json!([ip(object)]), detail));
-            }
-        }
-        ("apps", "StatefulSet") => stateful_set(before, object, causes),
-        ("", "PersistentVolumeClaim") => claim(before, object, causes),
-        ("", "Pod") => pod(before, object, causes),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            fixed("/spec/group", "spec.group");
-            fixed("/spec/scope", "spec.scope");
-            fixed("/spec/names/kind", "spec.names.kind");
-        }
-        _ => {}
-    }
-}
-
-fn frozen(before: &Value, object: &Value, causes: &mut Vec<Cause>) {
-    if before["immutable"] != json!(true) {
-        return;
-    }
-    for field in ["immutable", "data", "binaryData"] {
-        if before.get(field) != object.get(field) {
-            causes.push(Cause::forbidden(field, "field is immutable when `immutable` is set"));
-        }
-    }
-}
-
-fn without(spec: &Value, fields: &[&str]) -> Value {
-    let mut out = spec.clone();
-    if let Some(map) = out.as_object_mut() {
-        fields.iter().for_each(|field| drop(map.remove(*field)));
-    }
-    out
-}
-
-fn stateful_set(before: &Value, object: &Value, causes: &mut Vec<Cause>) {
-    let free = [
-        "replicas",
-        "ordinals",
-        "template",
-        "updateStrategy",
-        "revisionHistoryLimit",
-        "persistentVolumeClaimRetentionPolicy",
-        "minReadySeconds",
-    ];
-    if without(&before["spec"], &free) != without(&object["spec"], &free) {
-        causes.push(Cause::forbidden("spec", "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"));
-    }
-}
-
-fn claim(before: &Value, object: &Value, causes: &mut Vec<Cause>) {
-    let free = ["resources", "volumeAttributesClassName", "volumeName"];
-    if without(&before["spec"], &free) != without(&object["spec"], &free) {
-        causes.push(Cause::forbidden(
-            "spec",
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
-        ));
-    }
-}
-
-fn pod(before: &Value, object: &Value, causes: &mut Vec<Cause>) {
-    let fixed = |object: &Value| {
-        let mut spec = without(&object["spec"], &["activeDeadlineSeconds", "tolerations", "nodeName"]);
-        for list in ["containers", "initContainers"] {
-            for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-                container["image"] = Value::Null;
-            }
-        }
-        spec
-    };
-    if fixed(before) != fixed(object) {
-        causes.push(Cause::forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"));
-    }
-}
-
 /// Refuses a write that is for another version, or another incarnation, of the object.
 pub(crate) fn precondition(target: &Target, live: &Value, object: &Value) -> Result<(), Refusal> {
     let (wanted, found) = (text(object, "/metadata/uid"), text(live, "/metadata/uid"));
@@ -430,36 +325,46 @@ pub(crate) fn precondition(target: &Target, live: &Value, object: &Value) -> Res
     Ok(())
 }
 
+/// Refuses an apply that is for another version, or another incarnation, of the object.
+pub(crate) fn apply_target(target: &Target, live: &Value, config: &Value, exists: bool) -> Result<(), Refusal> {
+    let (wanted, found) = (text(config, "/metadata/uid"), text(live, "/metadata/uid"));
+    if wanted.is_empty() || wanted == found {
+        return precondition(target, live, config);
+    }
+    if exists {
+        let cause = Cause::invalid("metadata.uid", &json!(wanted), "field is immutable");
+        return Err(Refusal::invalid(&target.kind, &target.name, &[cause]));
+    }
+    let detail = format!("uid mismatch: the provided object specified uid {wanted}, and no existing object was found");
+    Err(Refusal::conflict(&target.kind, &target.name, &detail))
+}
+
 /// Refuses an update that must say which version it is for, and does not.
 pub(crate) fn missing_version(target: &Target) -> Refusal {
     let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-    Refusal::invalid(&target.kind, &target.name, &[cause])
+    Refusal::invalid_resource(&target.kind, &target.name, &cause)
 }
 
 /// Refuses an apply that is not well formed.
 pub(crate) fn apply_request(target: &Target, config: &Value, options: &WriteOptions) -> Result<(), Refusal> {
     if options.manager.is_empty() {
-        let message =
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
-        return Err(Refusal::new(422, "Invalid", message));
+        let message = "Required value: is required for apply patch";
+        return Err(Refusal::options(
+            "PatchOptions",
+            "fieldManager",
+            "FieldValueRequired",
+            message,
+        ));
     }
     if !config.is_object() {
         return Err(Refusal::bad_request(
             "error decoding YAML: an applied configuration is an object",
         ));
     }
-    let version = text(config, "/apiVersion");
-    if version != target.api_version() {
+    let (version, kind) = (text(config, "/apiVersion"), text(config, "/kind"));
+    if version != target.api_version() || kind != target.kind.kind {
         return Err(Refusal::bad_request(format!(
-            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
-            target.api_version()
-        )));
-    }
-    let kind = text(config, "/kind");
-    if kind != target.kind.kind {
-        return Err(Refusal::bad_request(format!(
-            "the kind of the applied configuration ({kind}) is not {}",
-            target.kind.kind
+            "invalid object type: {version}, Kind={kind}"
         )));
     }
     if !config["metadata"]["managedFields"].is_null() {

@@ -63,11 +63,13 @@ impl Watch {
         target: Target,
         options: WatchOptions,
     ) -> Result<Self, Refusal> {
+        options.selector.check(&target.kind)?;
         let text = options.version.as_deref().unwrap_or_default();
         let given: u64 = match text {
             "" => 0,
             text => text.parse().map_err(|_| {
-                Refusal::bad_request(format!("resourceVersion: Invalid value: {text:?}: must be a number"))
+                let number = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+                Refusal::new(500, "", format!("resourceVersion: Invalid value: {text:?}: {number}"))
             })?,
         };
         let now = state.store.version();

@@ -210,7 +210,13 @@ impl State {
                 &object,
             );
         }
-        self.finish(target, live, before, object, owners, options, warnings)
+        let next = Next {
+            before,
+            object,
+            owners,
+            warnings,
+        };
+        self.finish(target, live, next, options)
     }
 
     /// Applies a configuration.
@@ -228,16 +234,15 @@ impl State {
                 }
                 self.check_namespace(target)?;
                 let mut zero = target.kind.versions[target.version].ty.zero();
-                zero["metadata"] = json!({});
+                zero["metadata"] = json!({"name": target.name});
+                if target.kind.namespaced {
+                    zero["metadata"]["namespace"] = json!(target.namespace);
+                }
                 zero
             }
         };
-        let mut config = config.clone();
-        if target.kind.namespaced && config["metadata"].is_object() {
-            config["metadata"]["namespace"] = json!(target.namespace);
-        }
-        validate::precondition(target, &before, &config)?;
-        let warnings = prepare::check_config(target, &config, options)?;
+        validate::apply_target(target, &before, config, live.is_some())?;
+        let warnings = prepare::check_config(target, config, options)?;
         let mut owners = Owners::of(&before);
         let mut bare = before.clone();
         if let Some(metadata) = bare["metadata"].as_object_mut() {
@@ -247,7 +252,7 @@ impl State {
         let api_version = target.api_version();
         let write = self.ownership(target, options, &reset, &api_version);
         let merged = owners
-            .apply(&write, &bare, &config, options.force)
+            .apply(&write, &bare, config, options.force)
             .map_err(|conflicts| {
                 let causes = conflicts
                     .iter()
@@ -264,33 +269,38 @@ impl State {
                 let (mut object, _) = prepare::decoded(target, merged, &WriteOptions::default())?;
                 prepare::over(target, &before, &mut object);
                 prepare::defaults(target, &mut object);
-                self.finish(target, &live, before, object, owners, options, warnings)
+                let next = Next {
+                    before,
+                    object,
+                    owners,
+                    warnings,
+                };
+                self.finish(target, &live, next, options)
             }
         }
     }
 
     /// Validates and stores the next version of an object, unless nothing changed.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one write, each made by another step"
-    )]
     fn finish(
         &mut self,
         target: &Target,
         live: &Arc<Stored>,
-        before: Value,
-        mut object: Value,
-        owners: Owners,
+        next: Next,
         options: &WriteOptions,
-        warnings: Vec<String>,
     ) -> Result<Written, Refusal> {
+        let Next {
+            before,
+            mut object,
+            owners,
+            warnings,
+        } = next;
         validate::update(target, &before, &object)?;
         prepare::count_generation(target, &before, &mut object);
         self.assign_again(target, &before, &mut object);
         owners.store(&mut object);
         if owners.same_fields(&Owners::of(&before)) {
             object["metadata"]["managedFields"] = before["metadata"]["managedFields"].clone();
-            prepare::drop_nulls(&mut object);
+            prepare::drop_nulls(target, &mut object);
         }
         let mut written = Written {
             object,
@@ -312,6 +322,14 @@ impl State {
         written.object = stored.view(&target.kind, target.version);
         Ok(written)
     }
+}
+
+/// An object on its way to replace the one before it.
+struct Next {
+    before: Value,
+    object: Value,
+    owners: Owners,
+    warnings: Vec<String>,
 }
 
 fn reset_asked(entries: &[Value]) -> bool {

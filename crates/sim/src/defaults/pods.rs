@@ -17,14 +17,13 @@ pub(crate) fn pod_spec(spec: &mut Value) {
     } else if let Some(account) = spec.get("serviceAccount").cloned() {
         fill(spec, "serviceAccountName", account);
     }
-    let host_network = spec["hostNetwork"] == json!(true);
     for list in ["initContainers", "containers", "ephemeralContainers"] {
-        each(spec, list).for_each(|container| self::container(container, host_network));
+        each(spec, list).for_each(container);
     }
     each(spec, "volumes").for_each(volume);
 }
 
-fn container(container: &mut Value, host_network: bool) {
+fn container(container: &mut Value) {
     let image = container["image"].as_str().unwrap_or_default();
     let name = image.rsplit('/').next().unwrap_or_default();
     let latest = !image.contains('@') && (!name.contains(':') || name.ends_with(":latest"));
@@ -37,10 +36,6 @@ fn container(container: &mut Value, host_network: bool) {
     fill_text(container, "terminationMessagePolicy", "File");
     for port in each(container, "ports") {
         fill_text(port, "protocol", "TCP");
-        if host_network {
-            let number = port["containerPort"].clone();
-            fill(port, "hostPort", number);
-        }
     }
     for variable in each(container, "env") {
         if let Some(field) = below(variable, "valueFrom").and_then(|from| below(from, "fieldRef")) {
@@ -60,11 +55,24 @@ fn container(container: &mut Value, host_network: bool) {
             http_get(get);
         }
     }
-    limits_as_requests(container);
 }
 
-/// A limit without a request of the same resource is the request too.
-fn limits_as_requests(container: &mut Value) {
+/// What is filled in for a pod itself, but not in templates: a limit without a request of the same resource is the
+/// request too, and the ports of a pod in its node's network are the node's.
+pub(crate) fn in_pods_only(spec: &mut Value) {
+    let host_network = spec["hostNetwork"] == json!(true);
+    for list in ["initContainers", "containers"] {
+        for container in each(spec, list) {
+            container_limits(container);
+            for port in each(container, "ports").filter(|_| host_network) {
+                let number = port["containerPort"].clone();
+                fill(port, "hostPort", number);
+            }
+        }
+    }
+}
+
+fn container_limits(container: &mut Value) {
     let Some(limits) = container["resources"].get("limits").and_then(Value::as_object).cloned() else {
         return;
     };

@@ -13,8 +13,10 @@ pub(crate) enum Place {
     /// The server itself.
     Fixed,
     Objects(Target),
-    /// Nothing that is served.
-    Nowhere,
+    /// Nothing that is served; whether its group and version are.
+    Nowhere {
+        known: bool,
+    },
 }
 
 /// Reads a path.
@@ -36,16 +38,18 @@ pub(crate) fn place(kinds: &Registry, path: &str) -> Place {
         [plural] => (*plural, "", ""),
         [plural, name] => (*plural, *name, ""),
         [plural, name, subresource] => (*plural, *name, *subresource),
-        _ => return Place::Nowhere,
+        _ => return Place::Nowhere { known: false },
     };
     let Some((kind, version)) = kinds.find(group, version, plural) else {
-        return Place::Nowhere;
+        return Place::Nowhere {
+            known: kinds.serves(group, version),
+        };
     };
     if !kind.namespaced && !namespace.is_empty() || !subresource.is_empty() && !kind.has(subresource) {
-        return Place::Nowhere;
+        return Place::Nowhere { known: true };
     }
     if kind.namespaced && namespace.is_empty() && !name.is_empty() {
-        return Place::Nowhere;
+        return Place::Nowhere { known: true };
     }
     Place::Objects(Target {
         kind,

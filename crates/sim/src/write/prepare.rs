@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::decode::{Notes, decode};
 use crate::fields::Set;
 use crate::schema::Type;
-use crate::state::{State, Target, WriteOptions};
+use crate::state::{State, Target, WriteOptions, text as text_at};
 use crate::status::Refusal;
 use crate::{defaults, typed, validate};
 
@@ -19,6 +19,8 @@ const SYSTEM: [&str; 7] = [
     "resourceVersion",
     "selfLink",
 ];
+
+const TEMPLATES: &str = "deprecated.daemonset.template.generation";
 
 fn ty(target: &Target) -> &Type {
     &target.kind.versions[target.version].ty
@@ -52,30 +54,14 @@ fn unknown(target: &Target, unknown: &[String], options: &WriteOptions) -> Resul
 
 /// Refuses a configuration that its type does not allow.
 pub(super) fn check_config(target: &Target, config: &Value, options: &WriteOptions) -> Result<Vec<String>, Refusal> {
-    let mut notes = Notes::default();
-    decode(ty(target), config.clone(), &mut notes);
-    if options.strict && !notes.unknown.is_empty() {
-        let fields: Vec<String> = notes
-            .unknown
-            .iter()
-            .map(|path| format!("unknown field {path:?}"))
-            .collect();
-        return Err(Refusal::bad_request(format!(
-            "strict decoding error: {}",
-            fields.join(", ")
-        )));
-    }
     let problems = typed::problems(ty(target), config);
     let text = match problems.as_slice() {
+        [] if options.strict => return strict_config(target, config, options),
         [] => return Ok(Vec::new()),
         [only] => only.clone(),
         many => format!("errors:\n  {}", many.join("\n  ")),
     };
-    let namespace = if target.namespace.is_empty() {
-        ""
-    } else {
-        &target.namespace
-    };
+    let namespace = text_at(config, "/metadata/namespace");
     let message = format!(
         "failed to create typed patch object ({namespace}/{}; {}, Kind={}): {text}",
         target.name,
@@ -83,6 +69,13 @@ pub(super) fn check_config(target: &Target, config: &Value, options: &WriteOptio
         target.kind.kind
     );
     Err(Refusal::new(500, "", message))
+}
+
+/// Fields below an open map can still be unknown to the kind.
+fn strict_config(target: &Target, config: &Value, options: &WriteOptions) -> Result<Vec<String>, Refusal> {
+    let mut notes = Notes::default();
+    decode(ty(target), config.clone(), &mut notes);
+    unknown(target, &notes.unknown, options)
 }
 
 /// Clears what a create cannot set.
@@ -150,7 +143,7 @@ pub(super) fn defaults(target: &Target, object: &mut Value) {
     if !target.kind.custom {
         defaults::apply(&target.kind.group, &target.kind.kind, object);
     }
-    drop_nulls(object);
+    drop_nulls(target, object);
     if let Some(metadata) = object["metadata"].as_object_mut() {
         for key in ["labels", "annotations", "finalizers", "ownerReferences"] {
             if metadata
@@ -164,10 +157,13 @@ pub(super) fn defaults(target: &Target, object: &mut Value) {
 }
 
 /// Removes nulls where the server would not write them: at the top and in the metadata.
-pub(super) fn drop_nulls(object: &mut Value) {
-    let always = ["rules", "roleRef"];
+pub(super) fn drop_nulls(target: &Target, object: &mut Value) {
+    let always = |key: &str| {
+        let field = ty(target).as_struct().and_then(|def| def.fields.get(key));
+        field.is_some_and(|field| field.always && !target.kind.custom)
+    };
     if let Some(map) = object.as_object_mut() {
-        map.retain(|key, value| !value.is_null() || always.contains(&key.as_str()));
+        map.retain(|key, value| !value.is_null() || always(key));
     }
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.retain(|_, value| !value.is_null());
@@ -236,10 +232,17 @@ impl State {
                 object["status"]["phase"] = json!("Pending");
                 object["status"]["qosClass"] = json!("BestEffort");
             }
+            ("", "PersistentVolumeClaim") => protect("kubernetes.io/pvc-protection", object),
+            ("", "PersistentVolume") => protect("kubernetes.io/pv-protection", object),
+            ("apps", "DaemonSet") => count_templates(1, object),
             ("batch", "Job") => select_own_pods(&uid, target, object),
             ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+                let mut versions = object["spec"]["versions"].as_array().into_iter().flatten();
+                let stored = versions
+                    .find(|version| version["storage"] == true)
+                    .map(|version| version["name"].clone());
                 object["status"] = json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""},
-                    "storedVersions": null});
+                    "storedVersions": [stored]});
             }
             _ => {}
         }
@@ -255,7 +258,17 @@ impl State {
             spec["clusterIP"] = json!(self.service_address());
         }
         spec["clusterIPs"] = json!([spec["clusterIP"]]);
-        spec["ipFamilies"] = json!(["IPv4"]);
+        let anywhere = spec["clusterIP"] == "None" && spec["selector"].as_object().is_none_or(Map::is_empty);
+        if spec["ipFamilies"].is_null() {
+            spec["ipFamilies"] = if anywhere {
+                json!(["IPv4", "IPv6"])
+            } else {
+                json!(["IPv4"])
+            };
+        }
+        if anywhere && spec["ipFamilyPolicy"].is_null() {
+            spec["ipFamilyPolicy"] = json!("RequireDualStack");
+        }
         if spec["ipFamilyPolicy"].as_str().is_none_or(str::is_empty) {
             spec["ipFamilyPolicy"] = json!("SingleStack");
         }
@@ -282,25 +295,59 @@ impl State {
                     object["spec"][key] = before["spec"][key].clone();
                 }
             }
+            let object_type = text_at(object, "/spec/type").to_owned();
             if let Some(spec) = object["spec"].as_object_mut() {
                 spec.retain(|_, value| !value.is_null());
+                if object_type == "ClusterIP" {
+                    spec.remove("externalTrafficPolicy");
+                    spec.remove("allocateLoadBalancerNodePorts");
+                }
             }
             let numbers = before["spec"]["ports"].as_array().cloned().unwrap_or_default();
             for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
                 let known = numbers
                     .iter()
                     .find(|known| known["port"] == port["port"] && known["name"] == port["name"]);
-                if let Some(number) = known.and_then(|known| known.get("nodePort"))
+                if object_type == "ClusterIP"
+                    && let Some(port) = port.as_object_mut()
+                {
+                    port.remove("nodePort");
+                }
+                if object_type != "ClusterIP"
+                    && let Some(number) = known.and_then(|known| known.get("nodePort"))
                     && port.get("nodePort").is_none()
                 {
                     port["nodePort"] = number.clone();
                 }
             }
             self.assign_service(object);
+        } else if target.kind.is("apps", "DaemonSet") {
+            let count = text_at(&before["metadata"]["annotations"], &format!("/{TEMPLATES}"))
+                .parse()
+                .unwrap_or(0);
+            let same = before["spec"]["template"] == object["spec"]["template"];
+            count_templates(if same { count } else { count + 1 }, object);
         } else if target.kind.is("", "Namespace") && object["spec"]["finalizers"].is_null() {
             object["spec"] = before["spec"].clone();
         }
     }
+}
+
+fn protect(finalizer: &str, object: &mut Value) {
+    let finalizers = &mut object["metadata"]["finalizers"];
+    match finalizers.as_array_mut() {
+        Some(finalizers) if finalizers.iter().any(|known| known == finalizer) => {}
+        Some(finalizers) => finalizers.push(json!(finalizer)),
+        None => *finalizers = json!([finalizer]),
+    }
+}
+
+/// Counts a DaemonSet's templates where the old API kept the count.
+fn count_templates(count: i64, object: &mut Value) {
+    if !object["metadata"]["annotations"].is_object() {
+        object["metadata"]["annotations"] = json!({});
+    }
+    object["metadata"]["annotations"][TEMPLATES] = json!(count.to_string());
 }
 
 fn select_own_pods(uid: &str, target: &Target, object: &mut Value) {
@@ -316,4 +363,5 @@ fn select_own_pods(uid: &str, target: &Target, object: &mut Value) {
         spec["template"]["metadata"]["labels"][key] = json!(value);
         spec["template"]["metadata"]["labels"][format!("batch.kubernetes.io/{key}")] = json!(value);
     }
+    defaults::job_labels(object);
 }

@@ -176,7 +176,7 @@ async fn unknown_fields_and_wrong_types_are_refused_by_name() {
     let unknown = refusal(api.patch("web", &as_manager("driftless"), &Patch::Apply(&config)).await);
     assert_eq!(
         unknown.message,
-        "failed to create typed patch object (default/web; apps/v1, Kind=Deployment): .spec.replikas: field not declared in schema"
+        "failed to create typed patch object (/web; apps/v1, Kind=Deployment): .spec.replikas: field not declared in schema"
     );
     let mut wrong = deployment("web", "nginx:1");
     wrong.data["spec"]["replicas"] = json!("two");
