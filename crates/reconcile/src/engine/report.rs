@@ -50,8 +50,9 @@ impl Engine {
             .told
             .map(|told| told + self.settings.report_every)
             .filter(|due| *due > now);
+        let just_converged = converged && !self.telling.converged;
         if let Some(due) = due
-            && !(converged && !self.telling.converged)
+            && !just_converged
         {
             if !self.telling.timer {
                 self.telling.timer = true;

@@ -3,24 +3,26 @@
 //! Owned and updated by the engine's task alone; nothing here sends a request. [`State::settle`] keeps the counts
 //! that tell "converged" and "may prune" without looking at all objects.
 
+mod component;
+mod counts;
+mod entry;
+mod kind;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use driftless_model::{
-    hash::ObjectHash,
-    manifest::{Manifest, ManifestId},
-    name::ComponentName,
-    status::{ComponentStatus, Health},
-};
+use driftless_model::{manifest::ManifestId, name::ComponentName, status::Health};
 use jiff::Timestamp;
-use tokio::{task::AbortHandle, time::Instant};
 
+pub(super) use self::{
+    component::{Component, Parent},
+    counts::Recount,
+    entry::{Desired, Entry, Issue, Live, Present},
+    kind::{Kind, Serving},
+};
 use crate::{
-    api::Resource,
-    applyset::{self, Scope},
-    digest::Digest,
     live::{self, Seen},
     plan::{self, Applied, Facts, Step},
 };
@@ -46,164 +48,6 @@ pub(super) enum Gate {
     Entry(Key),
     /// The object's kind must be served.
     Kind(KindKey),
-}
-
-/// What an object should be.
-pub(super) struct Desired {
-    pub(super) component: ComponentKey,
-    pub(super) manifest: Manifest,
-    pub(super) digest: Digest,
-    /// Does it take fields from others?
-    pub(super) force: bool,
-    /// In which view it was seen last.
-    pub(super) round: u64,
-}
-
-/// What is known of the live object.
-pub(super) enum Live {
-    Unknown,
-    Absent {
-        /// At which revision it was known to be absent.
-        revision: u64,
-    },
-    Present(Present),
-}
-
-/// A live object.
-pub(super) struct Present {
-    pub(super) revision: u64,
-    pub(super) owned: Option<Digest>,
-    pub(super) member: Option<ComponentKey>,
-    pub(super) kept: bool,
-    pub(super) deleting: bool,
-    pub(super) health: Health,
-    pub(super) message: Option<Box<str>>,
-    /// Since when it does so.
-    pub(super) since: Timestamp,
-    /// In which list it was seen last.
-    pub(super) listing: u64,
-}
-
-/// What stands in an object's way.
-#[derive(Debug, Clone)]
-pub(super) struct Issue {
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-    pub(super) since: Timestamp,
-}
-
-/// How an object is counted at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Tally {
-    unsynced: Option<ComponentKey>,
-    stale: Option<ComponentKey>,
-    member: Option<ComponentKey>,
-}
-
-/// One object.
-pub(super) struct Entry {
-    pub(super) id: Arc<ManifestId>,
-    pub(super) kind: KindKey,
-    pub(super) desired: Option<Desired>,
-    pub(super) applied: Option<Applied>,
-    pub(super) live: Live,
-    /// A request is under way.
-    pub(super) busy: bool,
-    /// It is in a queue.
-    pub(super) queued: bool,
-    /// Not before then.
-    pub(super) retry: Option<Instant>,
-    pub(super) failures: u32,
-    pub(super) issue: Option<Box<Issue>>,
-    /// When drift was seen that is not repaired yet.
-    pub(super) drifted: Option<Instant>,
-    /// When it was repaired last, and how often in short succession.
-    pub(super) repaired: Option<(Instant, u32)>,
-    /// Repairs wait until then: somebody else keeps changing it.
-    pub(super) not_before: Option<Instant>,
-    /// We asked for its deletion.
-    pub(super) pruning: bool,
-    tally: Tally,
-}
-
-/// The ApplySet parent of a component.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Parent {
-    None,
-    Ours(Scope),
-}
-
-/// One component.
-pub(super) struct Component {
-    pub(super) name: ComponentName,
-    pub(super) set: Arc<str>,
-    /// Its bundle, if it is desired.
-    pub(super) bundle: Option<ObjectHash>,
-    /// Its desired objects.
-    pub(super) keys: Vec<Key>,
-    /// Where they are.
-    pub(super) scope: Scope,
-    pub(super) parent: Parent,
-    pub(super) parent_busy: bool,
-    pub(super) parent_retry: Option<Instant>,
-    pub(super) parent_failures: u32,
-    /// When the record is to be written, if what was applied changed.
-    pub(super) record_due: Option<Instant>,
-    pub(super) record_written: Option<Instant>,
-    pub(super) issue: Option<Issue>,
-    pub(super) collisions: BTreeMap<ManifestId, (String, Timestamp)>,
-    /// How many desired objects are not as desired.
-    pub(super) unsynced: u32,
-    /// Members that are not desired any more, and how many of them are neither namespaces nor CRDs.
-    pub(super) stale: BTreeSet<Key>,
-    pub(super) plain_stale: u32,
-    /// Live objects that carry its labels.
-    pub(super) members: u32,
-    /// Its status changed since it was reported.
-    pub(super) dirty: bool,
-    pub(super) status: ComponentStatus,
-}
-
-/// Is a kind served?
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Serving {
-    /// Being asked.
-    Asked,
-    /// Yes, so.
-    Served(Arc<Resource>),
-    /// No.
-    Missing,
-    /// Its API does not answer; says how.
-    Broken(String),
-}
-
-/// One kind that matters.
-pub(super) struct Kind {
-    pub(super) group: String,
-    pub(super) name: String,
-    /// The version that manifests are written in; `None` where only an ApplySet parent names the kind.
-    pub(super) version: Option<String>,
-    pub(super) serving: Serving,
-    pub(super) retry: Option<Instant>,
-    pub(super) failures: u32,
-    /// Its watch: id and handle.
-    pub(super) watch: Option<(u64, AbortHandle)>,
-    /// Was a list completed since the watch began?
-    pub(super) listed: bool,
-    /// The number of the current or last list.
-    pub(super) listing: u64,
-    /// Why the watch does not work, and since when.
-    pub(super) trouble: Option<Issue>,
-    /// Does anything need it at the moment?
-    pub(super) needed: bool,
-}
-
-/// A component's counts changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Recount {
-    pub(super) component: ComponentKey,
-    /// What left the desired state may go now, and could not before.
-    pub(super) prune: bool,
 }
 
 /// All of it.
@@ -463,68 +307,6 @@ impl State {
         self.has_view && managed && if entry.is_ground() { ground } else { plain }
     }
 
-    /// Counts an object anew after a change. Says which components' counts changed.
-    pub(super) fn settle(&mut self, key: Key) -> Vec<Recount> {
-        let Some(entry) = self.entry_mut(key) else {
-            return Vec::new();
-        };
-        let (old, new, ground) = (entry.tally, entry.tally_now(), entry.is_ground());
-        entry.tally = new;
-        let mut touched: Vec<_> = [old.unsynced, new.unsynced, old.stale, new.stale, old.member, new.member]
-            .into_iter()
-            .flatten()
-            .collect();
-        touched.extend(entry.desired.as_ref().map(|desired| desired.component));
-        touched.sort_unstable();
-        touched.dedup();
-        for component in &touched {
-            self.component_mut(*component).dirty = true;
-        }
-        if old == new {
-            return Vec::new();
-        }
-        let before: Vec<_> = touched
-            .iter()
-            .map(|component| self.component(*component).may_prune())
-            .collect();
-        if let Some(component) = old.unsynced {
-            self.component_mut(component).unsynced -= 1;
-            self.unsynced -= 1;
-        }
-        if let Some(component) = new.unsynced {
-            self.component_mut(component).unsynced += 1;
-            self.unsynced += 1;
-        }
-        if let Some(component) = old.member {
-            self.component_mut(component).members -= 1;
-        }
-        if let Some(component) = new.member {
-            self.component_mut(component).members += 1;
-        }
-        if old.stale != new.stale {
-            if let Some(component) = old.stale {
-                let component = self.component_mut(component);
-                component.stale.remove(&key);
-                component.plain_stale -= u32::from(!ground);
-                self.stale -= 1;
-            }
-            if let Some(component) = new.stale {
-                let component = self.component_mut(component);
-                component.stale.insert(key);
-                component.plain_stale += u32::from(!ground);
-                self.stale += 1;
-            }
-        }
-        let recount = |(component, before): (ComponentKey, (bool, bool))| {
-            let now = self.component(component).may_prune();
-            Recount {
-                component,
-                prune: (now.0 && !before.0) || (now.1 && !before.1),
-            }
-        };
-        touched.into_iter().zip(before).map(recount).collect()
-    }
-
     pub(super) fn wait(&mut self, key: Key, gate: Gate) {
         self.waiting.entry(gate).or_default().insert(key);
     }
@@ -554,138 +336,5 @@ impl State {
             entry.queued = false;
         }
         Some(key)
-    }
-}
-
-impl Entry {
-    fn new(id: Arc<ManifestId>, kind: KindKey, live: Live, applied: Option<Applied>) -> Self {
-        Self {
-            id,
-            kind,
-            desired: None,
-            applied,
-            live,
-            busy: false,
-            queued: false,
-            retry: None,
-            failures: 0,
-            issue: None,
-            drifted: None,
-            repaired: None,
-            not_before: None,
-            pruning: false,
-            tally: Tally::default(),
-        }
-    }
-
-    /// Is it what others stand on: first to come, last to go?
-    pub(super) fn is_ground(&self) -> bool {
-        matches!(
-            (self.id.group.as_str(), self.id.kind.as_str()),
-            ("", "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
-        )
-    }
-
-    fn plan_live(&self) -> plan::Live {
-        match &self.live {
-            Live::Unknown => plan::Live::Unknown,
-            Live::Absent { .. } => plan::Live::Absent,
-            Live::Present(present) if present.deleting => plan::Live::Deleting,
-            Live::Present(present) => plan::Live::Present {
-                owned: present.owned,
-                prunable: present.member.is_some() && !present.kept,
-            },
-        }
-    }
-
-    /// Is it as desired, as far as known?
-    pub(super) fn is_synced(&self) -> bool {
-        let facts = Facts {
-            desired: self.desired.as_ref().map(|desired| desired.digest),
-            applied: self.applied,
-            live: self.plan_live(),
-            gate: None::<Gate>,
-            may_prune: false,
-        };
-        self.desired.is_some() && plan::decide(facts) == Step::Rest
-    }
-
-    pub(super) fn health(&self) -> Health {
-        match &self.live {
-            Live::Present(present) => present.health,
-            Live::Unknown if self.applied.is_some() => Health::Unknown,
-            Live::Absent { .. } if self.issue.is_some() => Health::NotFound,
-            Live::Unknown | Live::Absent { .. } => Health::InProgress,
-        }
-    }
-
-    fn tally_now(&self) -> Tally {
-        let member = match &self.live {
-            Live::Present(present) if !present.kept => present.member,
-            _ => None,
-        };
-        Tally {
-            unsynced: self
-                .desired
-                .as_ref()
-                .filter(|_| !self.is_synced())
-                .map(|desired| desired.component),
-            stale: member.filter(|_| self.desired.is_none()),
-            member,
-        }
-    }
-}
-
-impl Component {
-    fn new(name: ComponentName, home: &str) -> Self {
-        Self {
-            set: applyset::id(&name, home).into(),
-            name,
-            bundle: None,
-            keys: Vec::new(),
-            scope: Scope::default(),
-            parent: Parent::None,
-            parent_busy: false,
-            parent_retry: None,
-            parent_failures: 0,
-            record_due: None,
-            record_written: None,
-            issue: None,
-            collisions: BTreeMap::new(),
-            unsynced: 0,
-            stale: BTreeSet::new(),
-            plain_stale: 0,
-            members: 0,
-            dirty: true,
-            status: ComponentStatus::default(),
-        }
-    }
-
-    /// May what left it go: plain objects, and then namespaces and CRDs?
-    fn may_prune(&self) -> (bool, bool) {
-        (self.unsynced == 0, self.unsynced == 0 && self.plain_stale == 0)
-    }
-
-    /// Does its parent list every kind and namespace of what is desired?
-    pub(super) fn is_open(&self) -> bool {
-        matches!(&self.parent, Parent::Ours(scope) if scope.covers(&self.scope))
-    }
-}
-
-impl Kind {
-    fn new(group: &str, name: &str) -> Self {
-        Self {
-            group: group.to_owned(),
-            name: name.to_owned(),
-            version: None,
-            serving: Serving::Missing,
-            retry: None,
-            failures: 0,
-            watch: None,
-            listed: false,
-            listing: 0,
-            trouble: None,
-            needed: false,
-        }
     }
 }

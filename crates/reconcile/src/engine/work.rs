@@ -32,6 +32,8 @@ pub(super) struct Applied {
     key: Key,
     digest: Digest,
     cause: Cause,
+    /// Its revision when the apply was sent, if known: the watch may bring the new one before the answer comes.
+    before: Option<u64>,
     result: Result<Option<Seen>, Failure>,
 }
 
@@ -63,6 +65,10 @@ impl Engine {
         let component = self.state.component(desired.component);
         let (name, set, resource) = (component.name.clone(), component.set.clone(), resource.clone());
         let (manifest, digest) = (desired.manifest.clone(), desired.digest);
+        let before = match &entry.live {
+            Live::Present(present) => Some(present.revision).filter(|revision| *revision != 0),
+            Live::Unknown | Live::Absent { .. } => None,
+        };
         // In a repair every field is ours already: whoever has it now took it from us.
         let force = desired.force || cause == Cause::Drifted;
         let (api, reader, manager) = (
@@ -79,6 +85,7 @@ impl Engine {
                 key,
                 digest,
                 cause,
+                before,
                 result,
             })
         });
@@ -121,13 +128,15 @@ impl Engine {
             key,
             digest,
             cause,
+            before,
             result,
         } = done;
         self.running -= 1;
         match result {
             Ok(seen) => {
                 self.widen_window();
-                self.on_apply_succeeded(key, digest, cause, seen);
+                let changed = seen.as_ref().is_none_or(|seen| before != Some(seen.revision));
+                self.on_apply_succeeded(key, digest, cause, seen, changed);
             }
             Err(failure) => {
                 if let Some(entry) = self.state.entry_mut(key) {
@@ -139,13 +148,8 @@ impl Engine {
         }
     }
 
-    fn on_apply_succeeded(&mut self, key: Key, digest: Digest, cause: Cause, seen: Option<Seen>) {
+    fn on_apply_succeeded(&mut self, key: Key, digest: Digest, cause: Cause, seen: Option<Seen>, changed: bool) {
         let Some(entry) = self.state.entry(key) else { return };
-        let before = match &entry.live {
-            Live::Present(present) => Some(present.revision).filter(|revision| *revision != 0),
-            Live::Unknown | Live::Absent { .. } => None,
-        };
-        let changed = seen.as_ref().is_none_or(|seen| before != Some(seen.revision));
         let watched = match &self.state.kind(entry.kind).serving {
             Serving::Served(resource) => resource.version.clone(),
             _ => String::new(),

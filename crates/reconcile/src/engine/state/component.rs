@@ -1,0 +1,87 @@
+//! One component: its desired objects, its ApplySet's parent, and the counts that say how far it is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use driftless_model::{hash::ObjectHash, manifest::ManifestId, name::ComponentName, status::ComponentStatus};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Issue, Key};
+use crate::applyset::{self, Scope};
+
+/// The ApplySet parent of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Parent {
+    None,
+    Ours(Scope),
+}
+
+/// One component.
+pub(crate) struct Component {
+    pub(crate) name: ComponentName,
+    pub(crate) set: Arc<str>,
+    /// Its bundle, if it is desired.
+    pub(crate) bundle: Option<ObjectHash>,
+    /// Its desired objects.
+    pub(crate) keys: Vec<Key>,
+    /// Where they are.
+    pub(crate) scope: Scope,
+    pub(crate) parent: Parent,
+    pub(crate) parent_busy: bool,
+    pub(crate) parent_retry: Option<Instant>,
+    pub(crate) parent_failures: u32,
+    /// When the record is to be written, if what was applied changed.
+    pub(crate) record_due: Option<Instant>,
+    pub(crate) record_written: Option<Instant>,
+    pub(crate) issue: Option<Issue>,
+    pub(crate) collisions: BTreeMap<ManifestId, (String, Timestamp)>,
+    /// How many desired objects are not as desired.
+    pub(crate) unsynced: u32,
+    /// Members that are not desired any more, and how many of them are neither namespaces nor CRDs.
+    pub(crate) stale: BTreeSet<Key>,
+    pub(crate) plain_stale: u32,
+    /// Live objects that carry its labels.
+    pub(crate) members: u32,
+    /// Its status changed since it was reported.
+    pub(crate) dirty: bool,
+    pub(crate) status: ComponentStatus,
+}
+
+impl Component {
+    pub(crate) fn new(name: ComponentName, home: &str) -> Self {
+        Self {
+            set: applyset::id(&name, home).into(),
+            name,
+            bundle: None,
+            keys: Vec::new(),
+            scope: Scope::default(),
+            parent: Parent::None,
+            parent_busy: false,
+            parent_retry: None,
+            parent_failures: 0,
+            record_due: None,
+            record_written: None,
+            issue: None,
+            collisions: BTreeMap::new(),
+            unsynced: 0,
+            stale: BTreeSet::new(),
+            plain_stale: 0,
+            members: 0,
+            dirty: true,
+            status: ComponentStatus::default(),
+        }
+    }
+
+    /// May what left it go: plain objects, and then namespaces and CRDs?
+    pub(crate) fn may_prune(&self) -> (bool, bool) {
+        (self.unsynced == 0, self.unsynced == 0 && self.plain_stale == 0)
+    }
+
+    /// Does its parent list every kind and namespace of what is desired?
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(&self.parent, Parent::Ours(scope) if scope.covers(&self.scope))
+    }
+}

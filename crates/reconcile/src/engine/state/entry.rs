@@ -1,0 +1,173 @@
+//! One object: what it should be, what was applied, what is live, and what is being done about it.
+
+use std::sync::Arc;
+
+use driftless_model::{
+    manifest::{Manifest, ManifestId},
+    status::Health,
+};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{ComponentKey, Gate, KindKey};
+use crate::{
+    digest::Digest,
+    plan::{self, Applied, Facts, Step},
+};
+
+/// What an object should be.
+pub(crate) struct Desired {
+    pub(crate) component: ComponentKey,
+    pub(crate) manifest: Manifest,
+    pub(crate) digest: Digest,
+    /// Does it take fields from others?
+    pub(crate) force: bool,
+    /// In which view it was seen last.
+    pub(crate) round: u64,
+}
+
+/// What is known of the live object.
+pub(crate) enum Live {
+    Unknown,
+    Absent {
+        /// At which revision it was known to be absent.
+        revision: u64,
+    },
+    Present(Present),
+}
+
+/// A live object.
+pub(crate) struct Present {
+    pub(crate) revision: u64,
+    pub(crate) owned: Option<Digest>,
+    pub(crate) member: Option<ComponentKey>,
+    pub(crate) kept: bool,
+    pub(crate) deleting: bool,
+    pub(crate) health: Health,
+    pub(crate) message: Option<Box<str>>,
+    /// Since when it does so.
+    pub(crate) since: Timestamp,
+    /// In which list it was seen last.
+    pub(crate) listing: u64,
+}
+
+/// What stands in an object's way.
+#[derive(Debug, Clone)]
+pub(crate) struct Issue {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) since: Timestamp,
+}
+
+/// How an object is counted at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tally {
+    pub(crate) unsynced: Option<ComponentKey>,
+    pub(crate) stale: Option<ComponentKey>,
+    pub(crate) member: Option<ComponentKey>,
+}
+
+/// One object.
+pub(crate) struct Entry {
+    pub(crate) id: Arc<ManifestId>,
+    pub(crate) kind: KindKey,
+    pub(crate) desired: Option<Desired>,
+    pub(crate) applied: Option<Applied>,
+    pub(crate) live: Live,
+    /// A request is under way.
+    pub(crate) busy: bool,
+    /// It is in a queue.
+    pub(crate) queued: bool,
+    /// Not before then.
+    pub(crate) retry: Option<Instant>,
+    pub(crate) failures: u32,
+    pub(crate) issue: Option<Box<Issue>>,
+    /// When drift was seen that is not repaired yet.
+    pub(crate) drifted: Option<Instant>,
+    /// When it was repaired last, and how often in short succession.
+    pub(crate) repaired: Option<(Instant, u32)>,
+    /// Repairs wait until then: somebody else keeps changing it.
+    pub(crate) not_before: Option<Instant>,
+    /// We asked for its deletion.
+    pub(crate) pruning: bool,
+    pub(crate) tally: Tally,
+}
+
+impl Entry {
+    pub(crate) fn new(id: Arc<ManifestId>, kind: KindKey, live: Live, applied: Option<Applied>) -> Self {
+        Self {
+            id,
+            kind,
+            desired: None,
+            applied,
+            live,
+            busy: false,
+            queued: false,
+            retry: None,
+            failures: 0,
+            issue: None,
+            drifted: None,
+            repaired: None,
+            not_before: None,
+            pruning: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Is it what others stand on: first to come, last to go?
+    pub(crate) fn is_ground(&self) -> bool {
+        matches!(
+            (self.id.group.as_str(), self.id.kind.as_str()),
+            ("", "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
+        )
+    }
+
+    pub(crate) fn plan_live(&self) -> plan::Live {
+        match &self.live {
+            Live::Unknown => plan::Live::Unknown,
+            Live::Absent { .. } => plan::Live::Absent,
+            Live::Present(present) if present.deleting => plan::Live::Deleting,
+            Live::Present(present) => plan::Live::Present {
+                owned: present.owned,
+                prunable: present.member.is_some() && !present.kept,
+            },
+        }
+    }
+
+    /// Is it as desired, as far as known?
+    pub(crate) fn is_synced(&self) -> bool {
+        let facts = Facts {
+            desired: self.desired.as_ref().map(|desired| desired.digest),
+            applied: self.applied,
+            live: self.plan_live(),
+            gate: None::<Gate>,
+            may_prune: false,
+        };
+        self.desired.is_some() && plan::decide(facts) == Step::Rest
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        match &self.live {
+            Live::Present(present) => present.health,
+            Live::Unknown if self.applied.is_some() => Health::Unknown,
+            Live::Absent { .. } if self.issue.is_some() => Health::NotFound,
+            Live::Unknown | Live::Absent { .. } => Health::InProgress,
+        }
+    }
+
+    pub(crate) fn tally_now(&self) -> Tally {
+        let member = match &self.live {
+            Live::Present(present) if !present.kept => present.member,
+            _ => None,
+        };
+        Tally {
+            unsynced: self
+                .desired
+                .as_ref()
+                .filter(|_| !self.is_synced())
+                .map(|desired| desired.component),
+            stale: member.filter(|_| self.desired.is_none()),
+            member,
+        }
+    }
+}
