@@ -32,6 +32,7 @@ mod access;
 mod launch;
 mod nodes;
 
+pub use launch::free_port;
 use launch::{Launch, Ports};
 
 /// Long enough for two cores under a full build; a plane is ready in a few seconds otherwise.

@@ -255,13 +255,13 @@ impl Bucket {
             .put(&layout::checkpoint(seq), PutPayload::from_bytes(bytes))
             .await;
         put.map(|_| ())
-            .map_err(|error| Error::writing(format!("checkpoint {seq}"), error))
+            .map_err(|error| Error::writing(format!("checkpoint {seq} in {}", self.store), error))
     }
 
     /// Shows that the bucket can be written to, and that what is there is not overwritten.
     pub(crate) async fn check_put_if_absent(&self) -> Result<(), Error> {
         let probe = layout::probe();
-        let put = || self.put_new(&probe, Bytes::new(), || format!("the bucket ({})", self.store));
+        let put = || self.put_new(&probe, Bytes::new(), || "a probe".to_owned());
         // After the first, however it ends well, the object is there: the second must find that.
         put().await?;
         match put().await? {
@@ -275,7 +275,8 @@ impl Bucket {
         match self.store.put_opts(path, PutPayload::from_bytes(bytes), options).await {
             Ok(_) => Ok(Put::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::AlreadyThere),
-            Err(error) => Err(Error::writing(what(), error)),
+            // Which of the places that may be full is meant.
+            Err(error) => Err(Error::writing(format!("{} in {}", what(), self.store), error)),
         }
     }
 

@@ -71,7 +71,7 @@ impl Ports {
 
 /// A port outside the range from which the kernel serves outgoing connections, so that none of those
 /// takes it while a part is down for a restart. Test processes begin at different places.
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -70,7 +70,7 @@ impl Folder {
 
 impl fmt::Display for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Folder({})", self.root.display())
+        write!(f, "folder {}", self.root.display())
     }
 }
 
