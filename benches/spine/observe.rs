@@ -1,0 +1,141 @@
+//! The stopwatch's eye: watches on the API server that say when an object came, went or got new content.
+//!
+//! It costs the API server and this process some time, the same for all that is compared.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, WatchEvent, WatchParams},
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use crate::{stage::CONVERGE, workload::LABEL};
+
+/// From the newest state that the API server has at hand, so that nothing is missed.
+const FROM_NOW: &str = "0";
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Added,
+    Deleted,
+}
+
+/// When the first and the last object were seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) first: Instant,
+    pub(crate) last: Instant,
+}
+
+/// Counts objects of some kinds that come to a namespace, or leave it.
+pub(crate) struct Counter {
+    /// Ends them when dropped.
+    _watches: JoinSet<Result<()>>,
+    seen: mpsc::UnboundedReceiver<Instant>,
+}
+
+impl Counter {
+    /// Starts to watch. What is there already does not count as added only if the namespace is new.
+    pub(crate) async fn start(client: &Client, namespace: &str, kinds: &[ApiResource], change: Change) -> Result<Self> {
+        let (tell, seen) = mpsc::unbounded_channel();
+        let mut watches = JoinSet::new();
+        for kind in kinds {
+            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, kind);
+            let events = api.watch_metadata(&params(), FROM_NOW).await?;
+            let tell = tell.clone();
+            watches.spawn(async move {
+                let mut events = std::pin::pin!(events);
+                while let Some(event) = events.try_next().await? {
+                    let counts = match event {
+                        WatchEvent::Added(_) => change == Change::Added,
+                        WatchEvent::Deleted(_) => change == Change::Deleted,
+                        WatchEvent::Error(status) => bail!("a watch failed: {status:?}"),
+                        WatchEvent::Modified(_) | WatchEvent::Bookmark(_) => false,
+                    };
+                    if counts {
+                        tell.send(Instant::now())?;
+                    }
+                }
+                Ok(())
+            });
+        }
+        Ok(Self {
+            _watches: watches,
+            seen,
+        })
+    }
+
+    /// Waits for so many.
+    pub(crate) async fn all(mut self, count: usize) -> Result<Seen> {
+        let mut times = Vec::with_capacity(count);
+        let collect = async {
+            while times.len() < count {
+                times.push(self.seen.recv().await.context("a watch ended early")?);
+            }
+            anyhow::Ok(())
+        };
+        let collected = tokio::time::timeout(CONVERGE, collect).await;
+        collected.with_context(|| format!("{count} objects, seen so far: {}", times.len()))??;
+        // Several watches tell of them: the last told need not be the last seen.
+        let (first, last) = times
+            .iter()
+            .min()
+            .copied()
+            .zip(times.iter().max().copied())
+            .context("no objects")?;
+        Ok(Seen { first, last })
+    }
+}
+
+/// Sees the content of ConfigMaps.
+pub(crate) struct Reader {
+    _watch: JoinSet<Result<()>>,
+    seen: mpsc::UnboundedReceiver<(String, String, Instant)>,
+}
+
+impl Reader {
+    /// Starts to watch the ConfigMaps of a namespace.
+    pub(crate) async fn start(client: &Client, namespace: &str) -> Result<Self> {
+        let (tell, seen) = mpsc::unbounded_channel();
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        let events = api.watch(&params(), FROM_NOW).await?.boxed();
+        let mut watch = JoinSet::new();
+        watch.spawn(async move {
+            let mut events = events;
+            while let Some(event) = events.try_next().await? {
+                let now = Instant::now();
+                if let WatchEvent::Added(map) | WatchEvent::Modified(map) = event {
+                    let name = map.metadata.name.unwrap_or_default();
+                    let value = map.data.unwrap_or_default().remove("value").unwrap_or_default();
+                    tell.send((name, value, now))?;
+                }
+            }
+            Ok(())
+        });
+        Ok(Self { _watch: watch, seen })
+    }
+
+    /// Waits until the ConfigMap `name` has `value`; says when that was seen.
+    pub(crate) async fn value(&mut self, name: &str, value: &str) -> Result<Instant> {
+        let find = async {
+            loop {
+                let (seen_name, seen_value, when) = self.seen.recv().await.context("the watch ended early")?;
+                if seen_name == name && seen_value == value {
+                    return Ok(when);
+                }
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(60), find).await;
+        found.with_context(|| format!("{name} never got {value}"))?
+    }
+}
+
+fn params() -> WatchParams {
+    let (key, value) = LABEL;
+    WatchParams::default().labels(&format!("{key}={value}"))
+}
