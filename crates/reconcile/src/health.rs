@@ -89,6 +89,10 @@ fn by_any_kind(object: &Value) -> Option<Assessment> {
         if !finalizers.is_empty() {
             message = format!("{message} and waits for the finalizers {}", finalizers.join(", "));
         }
+        // What holds a Namespace is in its conditions.
+        for condition in conditions(object).filter(|it| it.is_true() && it.kind.starts_with("Namespace")) {
+            message = format!("{message}; {}", condition.because());
+        }
         return Some(Assessment {
             health: Health::Terminating,
             message,

@@ -40,6 +40,8 @@ pub(super) struct Applied {
 /// A deletion was asked for.
 pub(super) struct Pruned {
     key: Key,
+    /// Which revision was to be deleted.
+    revision: u64,
     result: Result<(), Failure>,
 }
 
@@ -99,19 +101,21 @@ impl Engine {
         };
         let Live::Present(present) = &entry.live else { return };
         // Deleted as it was seen, labels included, or not at all.
-        let preconditions = json!({"resourceVersion": present.revision.to_string()});
+        let revision = present.revision;
         let mut options = json!({"propagationPolicy": "Background"});
-        if present.revision != 0 {
-            options["preconditions"] = preconditions;
+        if revision != 0 {
+            options["preconditions"] = json!({"resourceVersion": revision.to_string()});
         }
         let path = resource.object_path(&resource.version, &entry.id);
         let api = self.api.clone();
         self.workers.spawn(async move {
-            Done::Pruned(Pruned {
-                key,
-                result: api.delete(&path, &options).await,
-            })
+            let result = api.delete(&path, &options).await;
+            Done::Pruned(Pruned { key, revision, result })
         });
+        // The watch may confirm it before the answer comes.
+        if let Some(entry) = self.state.entry_mut(key) {
+            entry.pruning = true;
+        }
         self.mark_busy(key);
     }
 
@@ -233,36 +237,38 @@ impl Engine {
     }
 
     pub(super) fn on_pruned(&mut self, done: Pruned) {
-        let Pruned { key, result } = done;
+        let Pruned { key, revision, result } = done;
         self.running -= 1;
         let Some(entry) = self.state.entry_mut(key) else { return };
         entry.busy = false;
         match result {
             Ok(()) => {
                 tracing::info!(object = %entry.id, "pruned");
-                entry.pruning = true;
                 entry.failures = 0;
                 entry.issue = None;
                 // Confirmed by the watch; until then it must not be deleted again.
-                if let Live::Present(present) = &mut entry.live {
+                if let Live::Present(present) = &mut entry.live
+                    && present.revision == revision
+                {
                     present.deleting = true;
                 }
                 self.widen_window();
             }
             Err(failure) if failure.code() == Some(404) => {
-                let revision = match &entry.live {
-                    Live::Present(present) => present.revision,
-                    Live::Unknown | Live::Absent { .. } => 0,
-                };
+                entry.pruning = false;
                 self.state.note_gone(key, revision);
             }
             // It has changed since it was seen: the watch will bring it, or has.
             Err(failure) if failure.code() == Some(409) => {
+                entry.pruning = false;
                 entry.failures += 1;
                 let delay = self.settings.backoff.delay(entry.failures, &mut self.rng);
                 self.retry_in(key, delay);
             }
-            Err(failure) => self.on_failed(key, "PruneFailed", &failure),
+            Err(failure) => {
+                entry.pruning = false;
+                self.on_failed(key, "PruneFailed", &failure);
+            }
         }
         self.touch(key);
     }

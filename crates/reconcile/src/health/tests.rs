@@ -352,3 +352,15 @@ fn what_is_being_deleted_is_terminating_and_names_its_finalizers() {
         "it is being deleted and waits for the finalizers a.example.com/x"
     );
 }
+
+#[test]
+fn terminating_namespace_says_what_holds_it() {
+    let status = json!({"phase": "Terminating", "conditions": [
+        condition("NamespaceContentRemaining", "True", "SomeResourcesRemain"),
+        condition("NamespaceDeletionContentFailure", "False", "ContentDeleted"),
+    ]});
+    let mut namespace = object("v1", "Namespace", json!({}), status);
+    namespace["metadata"]["deletionTimestamp"] = json!(NOW);
+    let assessment = assess(&namespace, NOW.parse().unwrap());
+    assert_eq!(assessment.message, "it is being deleted; SomeResourcesRemain: why");
+}

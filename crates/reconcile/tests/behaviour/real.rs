@@ -27,7 +27,12 @@ fn client(plane: &ControlPlane) -> Result<Client> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_api_server_is_kept_as_desired() -> Result<()> {
-    let Some(plane) = ControlPlane::for_test("reconcile", Options::default()).await? else {
+    // Without controllers a deleted namespace stays.
+    let options = Options {
+        controllers: true,
+        ..Options::default()
+    };
+    let Some(plane) = ControlPlane::for_test("reconcile", options).await? else {
         return Ok(());
     };
     let other = Other(client(&plane)?);
@@ -80,7 +85,7 @@ async fn real_api_server_is_kept_as_desired() -> Result<()> {
     assert_eq!(recorded().await, last);
 
     let report = running.converge(&view(&[("ground", &[namespace("stays")])])).await;
-    assert_eq!(report.counters.failed, 0, "{report:#?}");
+    assert_eq!((report.counters.pruned, report.counters.failed), (23, 0), "{report:#?}");
     assert!(other.get(&parent("shop")).await.is_none());
     running.stop().await;
     Ok(())
