@@ -109,13 +109,14 @@ impl Args {
             join,
             server,
             storage,
-            namespace,
+            namespace: namespace.clone(),
             holder,
             timings: Timings::default(),
             dialer: Dialer::tcp(),
             clock: now,
             seed,
-            reconcile: driftless_reconcile::Settings::default(),
+            // Agents that keep their own objects apart keep their ApplySets apart too.
+            reconcile: driftless_reconcile::Settings { namespace, ..driftless_reconcile::Settings::default() },
         };
         Ok((client, settings))
     }

@@ -27,6 +27,9 @@ use crate::{
 };
 use session::{Adoption, Session};
 
+/// Longest absence that a server may ask for.
+const MOST_GOODBYE: Duration = Duration::from_secs(600);
+
 /// Problems of finding and believing what to run.
 const PART: &str = "sync";
 
@@ -150,7 +153,8 @@ impl Sync {
             match ended {
                 Ok(Ended::Renewed) => {}
                 Ok(Ended::Goodbye(after)) => {
-                    let delay = self.backoff.jitter(after.min(self.settings.timings.reconnect_most));
+                    // A server that sends everybody away at once must not be asked without pause.
+                    let delay = self.backoff.jitter(after.min(MOST_GOODBYE)).max(self.backoff.next());
                     tokio::select! { biased;
                         () = token.cancelled() => return Ok(()),
                         () = sleep(delay) => {}
