@@ -43,7 +43,7 @@ pub struct Log {
 
 /// A place in an audit log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark(u64);
+pub struct Mark(pub(crate) u64);
 
 /// One logged request at one stage.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,0 +1,11 @@
+//! What Driftless does to a cluster, with the real programs: on a simulated API server, and on a real one.
+//!
+//! Where the two differ in what a test observes, the simulator is wrong.
+
+mod apply;
+mod disputes;
+mod idle;
+mod joining;
+mod keep;
+mod kube_prometheus;
+mod outages;
