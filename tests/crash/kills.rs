@@ -22,7 +22,7 @@ const CRASHES: &str = "DRIFTLESS_CRASHES";
 /// Replays the moments of the kills.
 const SEED: &str = "DRIFTLESS_CRASH_SEED";
 /// The server lives no longer than this once it serves.
-const LONGEST_LIFE: Duration = Duration::from_millis(400);
+const LONGEST_LIFE: Duration = Duration::from_millis(250);
 /// One in so many kills hits the server while it starts.
 const KILL_EARLY: u32 = 8;
 /// Every so many kills the log is read, and the dead server's bucket is verified.

@@ -273,7 +273,7 @@ async fn full_disk_is_said_at_once_and_work_goes_on_when_there_is_space() {
     assert!(error.is_unwritable() && !error.is_retryable());
     assert_eq!(
         error.to_string(),
-        "journal entry 1 cannot be written: the disk is full: free some space"
+        "journal entry 1 in Faulty cannot be written: the disk is full: free some space"
     );
     assert_eq!(store.entry_puts.load(Ordering::Relaxed), 1);
     store.heal();
