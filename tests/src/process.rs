@@ -206,8 +206,10 @@ impl Home {
     }
 }
 
-/// Builds both programs with the test's own profile and target folder, so that little is left to do
-/// after `cargo test` itself, and gives the folder they are in.
+/// Builds both programs with the test's own profile and target folder, and gives the folder they are in.
+///
+/// By the very command of the README, which has nothing left to do when that is what runs this test: a build of
+/// the two programs alone would choose other features for what they depend on, and compile half of it anew.
 fn built() -> Result<PathBuf> {
     if let Some(folder) = env::var_os(BINARIES).filter(|value| !value.is_empty()) {
         return std::path::absolute(&folder).context("cannot resolve the folder of binaries");
@@ -216,13 +218,7 @@ fn built() -> Result<PathBuf> {
     let layout = Layout::of(&test)?;
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args([
-            "build",
-            "--quiet",
-            "--package=driftless-cli",
-            "--package=driftless-agent",
-            "--bins",
-        ])
+        .args(["test", "--quiet", "--workspace", "--no-run"])
         .arg(format!("--profile={}", layout.profile))
         .arg("--target-dir")
         .arg(&layout.target)
