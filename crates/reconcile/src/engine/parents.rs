@@ -36,6 +36,8 @@ pub(super) struct Reading {
 pub(super) struct Written {
     component: ComponentKey,
     scope: Scope,
+    /// Was it the record's turn? What is only widened delays no record.
+    recorded: bool,
     result: Result<(), Refused>,
 }
 
@@ -186,13 +188,15 @@ impl Engine {
         let known = component.parent != Parent::None;
         let component = self.state.component_mut(key);
         component.parent_busy = true;
-        component.record_due = None;
+        let now = Instant::now();
+        let recorded = component.record_due.take().is_some_and(|due| due <= now);
         let (name, parents) = (component.name.clone(), self.parents.clone());
         self.workers.spawn(async move {
             let result = parents.write(&name, known, &scope, &record).await;
             Done::ParentWritten(Written {
                 component: key,
                 scope,
+                recorded,
                 result,
             })
         });
@@ -202,6 +206,7 @@ impl Engine {
         let Written {
             component: key,
             scope,
+            recorded,
             result,
         } = written;
         let component = self.state.component_mut(key);
@@ -212,7 +217,9 @@ impl Engine {
                 component.parent = Parent::Ours(scope);
                 component.parent_failures = 0;
                 component.issue = None;
-                component.record_written = Some(Instant::now());
+                if recorded {
+                    component.record_written = Some(Instant::now());
+                }
                 self.refresh_kinds();
                 if self.state.component(key).is_open() {
                     self.open(Gate::Parent(key));

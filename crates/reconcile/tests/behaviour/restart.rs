@@ -35,6 +35,25 @@ async fn restart_on_an_unchanged_cluster_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn restart_two_seconds_after_an_apply_writes_nothing() {
+    let (cluster, _) = simulated();
+    let first = view(&[("shop", &[namespace("shop"), config_map("a", "1")])]);
+    let running = Running::start(cluster.client());
+    running.converge(&first).await;
+    time_passes(Duration::from_secs(30)).await;
+    // New kinds, so that the parent is written before them too.
+    let second = view(&[("shop", &objects())]);
+    running.converge(&second).await;
+    time_passes(Duration::from_secs(2)).await;
+    running.stop().await;
+    cluster.forget_requests();
+    let running = Running::start(cluster.client());
+    running.converge(&second).await;
+    time_passes(Duration::from_secs(60)).await;
+    assert_eq!(cluster.requests().writes(), 0, "{:?}", cluster.requests());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_missed_is_seen_after_a_restart() {
     let (cluster, other) = simulated();
     let view = view(&[("shop", &objects())]);
