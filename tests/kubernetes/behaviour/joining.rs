@@ -1,10 +1,13 @@
 //! Ways into the fleet that are closed: each says why, and what to do.
 
-use anyhow::{Result, ensure};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
 use driftless_tests::{
     Simulated, World,
     world::{CHANNEL, SOON, expect_words},
 };
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn join_token_is_good_once() -> Result<()> {
@@ -48,6 +51,36 @@ async fn expired_join_token_is_refused() -> Result<()> {
         &said,
         &["refused the join token", "expired", "driftless cluster enroll"],
     )?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_certificate_is_told_and_a_new_join_file_mends_it() -> Result<()> {
+    let simulated = Simulated::start().await?;
+    let world = World::new(&simulated, "expired").await?;
+    let agent = world.agent().await?;
+    world.row_where("the agent to connect", |row| row.connected).await?;
+    agent.terminate(SOON).await?;
+    expire(&world.home().path().join("agent-state/identity.json"))?;
+
+    let agent = world.agent().await?;
+    let line = agent.line("expired", SOON).await?;
+    expect_words(&line, &[world.name(), "enrol the cluster again"])?;
+    ensure!(!world.row().await?.connected, "connected with an expired certificate");
+    world.enroll("join", &["--again"]).await?;
+    world.row_where("the agent to join anew", |row| row.connected).await?;
+    Ok(())
+}
+
+/// Replaces the certificate of a stored identity by one of its key that was good in the year 2020.
+fn expire(file: &Path) -> Result<()> {
+    let mut identity: serde_json::Value = serde_json::from_slice(&std::fs::read(file)?)?;
+    let key = KeyPair::from_pem(identity["key"].as_str().context("no key")?)?;
+    let mut params = CertificateParams::default();
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2020, 12, 31);
+    identity["chain"] = params.self_signed(&key)?.pem().into();
+    std::fs::write(file, identity.to_string())?;
     Ok(())
 }
 
