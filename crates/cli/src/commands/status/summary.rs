@@ -20,7 +20,7 @@ use crate::output::{
 
 /// Cells of the progress bar.
 const BAR: usize = 30;
-/// Most clusters listed with their problems in text; JSON has all of them.
+/// Most kinds of problems listed in text; JSON has those of every cluster.
 const MAX_LISTED: usize = 20;
 
 /// How far a channel is, as JSON too.
@@ -112,15 +112,7 @@ impl Summary {
             out.push_str(&format!("\n{}", table.render()));
         }
         if !self.unhealthy.is_empty() {
-            let mut table = Table::new(["CLUSTER", "SINCE", "PROBLEM"]);
-            for unhealthy in self.unhealthy.iter().take(MAX_LISTED) {
-                let since = unhealthy.since.map_or_else(|| "-".to_owned(), |since| age(since, now));
-                table.row([unhealthy.cluster.to_string(), since, unhealthy.line()]);
-            }
-            out.push_str(&format!("\n{}", table.render()));
-            if let Some(more) = self.unhealthy.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
-                out.push_str(&format!("{}\n", dim(format!("and {more} more"))));
-            }
+            out.push_str(&format!("\n{}", problems(&self.unhealthy, now)));
         }
         out
     }
@@ -265,6 +257,42 @@ impl Unhealthy {
         }
         line
     }
+}
+
+/// The problems, worst spread first: what many clusters share is one line.
+fn problems(unhealthy: &[Unhealthy], now: Timestamp) -> String {
+    let mut groups: BTreeMap<_, Vec<&Unhealthy>> = BTreeMap::new();
+    for one in unhealthy {
+        groups
+            .entry((&one.component, &one.object, &one.reason))
+            .or_default()
+            .push(one);
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+    let mut table = Table::new(["CLUSTER", "SINCE", "PROBLEM"]);
+    for group in groups.iter().take(MAX_LISTED) {
+        let [first, others @ ..] = group.as_slice() else {
+            continue;
+        };
+        let cluster = match others.len() {
+            0 => first.cluster.to_string(),
+            others => format!("{} {}", first.cluster, dim(format!("and {others} more"))),
+        };
+        let since = group.iter().filter_map(|one| one.since).min();
+        table.row([
+            cluster,
+            since.map_or_else(|| "-".to_owned(), |since| age(since, now)),
+            first.line(),
+        ]);
+    }
+    let more = groups.len().saturating_sub(MAX_LISTED);
+    let rest = if more > 0 {
+        format!("{}\n", dim(format!("and {more} more")))
+    } else {
+        String::new()
+    };
+    table.render() + &rest
 }
 
 fn fraction(part: usize, of: usize) -> String {

@@ -119,7 +119,7 @@ impl Screen {
     fn say(&mut self, text: &str) -> Result<()> {
         match (self.mode, &self.last) {
             (Mode::Live, Some(last)) => {
-                let picture = format!("{}\n{}\n", last.text(now()), output::warn(text));
+                let picture = format!("{}\n\n{}", output::warn(text), last.text(now()));
                 self.draw(&picture)
             }
             _ => {

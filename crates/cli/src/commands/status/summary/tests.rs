@@ -120,3 +120,19 @@ fn bar_is_full_only_at_the_end() {
     let full = |part| plain(&bar(part, 1000)).matches('█').count();
     assert_eq!([full(0), full(999), full(1000)], [0, BAR - 1, BAR]);
 }
+
+#[test]
+fn problem_that_many_clusters_share_is_one_line() {
+    let failing = |name: &str, second| cluster(name, 1, vec![problem("ApplyFailed", second, true)]);
+    let clusters = [
+        cluster("a", 1, vec![problem("NotHealthy", 50, false)]),
+        failing("b", 40),
+        failing("c", 30),
+        failing("d", 35),
+    ];
+    let text = plain(&Summary::of(channel(), &clusters).text(Timestamp::from_second(60).unwrap()));
+    let expected = "CLUSTER       SINCE  PROBLEM\n\
+        b and 2 more  30s    ApplyFailed: it says no\n\
+        a             10s    NotHealthy: it says no\n";
+    assert!(text.ends_with(expected), "{text}");
+}
