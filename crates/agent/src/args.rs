@@ -84,10 +84,12 @@ impl Args {
             ));
         }
         let seed = rand::random();
-        let config = config(kubeconfig, context)
-            .await
-            .and_then(|config| Ok(Client::try_from(config)?));
-        let client = config.map_err(|error| problems.push(format!("{error:#}"))).ok();
+        let made = config(kubeconfig, context).await.and_then(|mut config| {
+            // The reconciler decides itself when to try again, and reports what it waits for.
+            config.default_retry = false;
+            Ok(Client::try_from(config)?)
+        });
+        let client = made.map_err(|error| problems.push(format!("{error:#}"))).ok();
         let fresh = pod_name.clone().unwrap_or_else(|| fresh_holder(seed));
         let storage = match (&state, &client) {
             (Some(path), _) => Storage::folder(path)
@@ -116,7 +118,10 @@ impl Args {
             clock: now,
             seed,
             // Agents that keep their own objects apart keep their ApplySets apart too.
-            reconcile: driftless_reconcile::Settings { namespace, ..driftless_reconcile::Settings::default() },
+            reconcile: driftless_reconcile::Settings {
+                namespace,
+                ..driftless_reconcile::Settings::default()
+            },
         };
         Ok((client, settings))
     }

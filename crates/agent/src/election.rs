@@ -1,33 +1,21 @@
 //! Which pod leads: the Lease `driftless-agent`, as client-go's leader election keeps it.
 //!
-//! [`State`] decides and does no I/O; [`run`] is the loop around it. The holder renews a third of the way into the
-//! lease and stops by its own clock two thirds in, so that it has stopped well before anybody may take over. Time
-//! is measured on this machine only, from when a change was *seen*: clocks of two nodes are never compared.
+//! [`State`] decides and does no I/O; [`candidate`] reads and writes the Lease; [`run`] does the work of a leader
+//! while it leads. The holder renews a third of the way into the lease and stops by its own clock two thirds in, so
+//! that it has stopped well before anybody may take over. Time is measured on this machine only, from when a change
+//! was *seen*: clocks of two nodes are never compared.
 
-use std::{future::Future, pin::pin, time::Duration};
+mod candidate;
 
-use futures::TryStreamExt;
+use std::{future::Future, time::Duration};
+
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::{
-        coordination::v1::{Lease, LeaseSpec},
-        core::v1::Namespace,
-    },
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-};
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams, WatchEvent, WatchParams},
-};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Error,
-    backoff::Backoff,
-    error::chain,
-    settings::{Clock, Timings},
-};
+use crate::{Error, error::chain, settings::Timings};
+
+pub(crate) use candidate::Candidate;
 
 /// Name of the Lease.
 pub const LEASE: &str = "driftless-agent";
@@ -55,7 +43,7 @@ pub(crate) enum Step {
     /// Nothing, until then or until the Lease changes.
     Wait { until: Duration },
     /// The lease could not be renewed in time: stop writing at once.
-    StepDown,
+    Stop,
 }
 
 /// What this process knows of the Lease. Times are since an arbitrary start, on a clock that never goes back.
@@ -108,7 +96,7 @@ impl State {
         };
         if let Some(held) = self.held {
             if now >= held + self.timings.renew_deadline {
-                return Step::StepDown;
+                return Step::Stop;
             }
             if now < held + self.timings.renew_every {
                 return Step::Wait {
@@ -143,271 +131,6 @@ impl State {
     }
 }
 
-impl Record {
-    fn of(lease: &Lease) -> Self {
-        let spec = lease.spec.clone().unwrap_or_default();
-        let seconds = spec
-            .lease_duration_seconds
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .unwrap_or_default();
-        Self {
-            holder: spec.holder_identity.unwrap_or_default(),
-            duration: Duration::from_secs(seconds),
-            acquired: spec.acquire_time.map(|time| time.0),
-            renewed: spec.renew_time.map(|time| time.0),
-            transitions: spec.lease_transitions.unwrap_or_default(),
-            version: lease.metadata.resource_version.clone().unwrap_or_default(),
-        }
-    }
-}
-
-/// The Lease in the API and what is needed to stand for it.
-pub(crate) struct Candidate {
-    client: Client,
-    api: Api<Lease>,
-    namespace: String,
-    state: State,
-    timings: Timings,
-    clock: Clock,
-    start: Instant,
-    backoff: Backoff,
-}
-
-impl Candidate {
-    pub(crate) fn new(
-        client: Client,
-        namespace: &str,
-        holder: String,
-        timings: Timings,
-        clock: Clock,
-        backoff: Backoff,
-    ) -> Self {
-        let api = Api::namespaced(client.clone(), namespace);
-        let state = State::new(holder, timings);
-        Self {
-            client,
-            api,
-            namespace: namespace.to_owned(),
-            state,
-            timings,
-            clock,
-            start: Instant::now(),
-            backoff,
-        }
-    }
-
-    fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    /// Waits until this process leads.
-    async fn campaign(&mut self) {
-        while !self.state.is_leader() {
-            if let Err(error) = self.stand().await {
-                let delay = self.backoff.next();
-                tracing::warn!(error = chain(&error), retry_in = ?delay, "cannot stand for leader");
-                sleep(delay).await;
-            } else {
-                self.backoff.reset();
-            }
-        }
-    }
-
-    /// Reads the Lease, then waits or writes as the state says.
-    async fn stand(&mut self) -> Result<(), Error> {
-        let lease = self
-            .api
-            .get_opt(LEASE)
-            .await
-            .map_err(Error::kubernetes(format!("read Lease {LEASE}")))?;
-        let now = self.now();
-        self.state.observe(lease.as_ref().map(Record::of), now);
-        loop {
-            match self.state.step(self.now()) {
-                Step::Write {
-                    acquired,
-                    transitions,
-                    over,
-                } => return self.write(acquired, transitions, over).await,
-                Step::Wait { until } => {
-                    let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
-                    self.stand_by(until, version.unwrap_or_default()).await?;
-                    if self.state.step(self.now()) == (Step::Wait { until }) {
-                        // The watch ended early: read again.
-                        return Ok(());
-                    }
-                }
-                Step::StepDown => return Ok(()),
-            }
-        }
-    }
-
-    /// Follows the Lease until it expires or may be had. A watch sees a release at once and costs a standby nothing
-    /// but its holder's renewals.
-    async fn stand_by(&mut self, until: Duration, version: String) -> Result<(), Error> {
-        let failed = || Error::kubernetes(format!("watch Lease {LEASE}"));
-        let params = WatchParams::default().fields(&format!("metadata.name={LEASE}"));
-        let wait = until.saturating_sub(self.now());
-        let watching = timeout(wait, self.api.watch(&params, &version)).await;
-        let Ok(watching) = watching else { return Ok(()) };
-        let mut events = pin!(watching.map_err(failed())?);
-        let mut until = until;
-        loop {
-            let wait = until.saturating_sub(self.now());
-            let record = match timeout(wait, events.try_next()).await {
-                Err(_) => return Ok(()),
-                Ok(Err(error)) => return Err(failed()(error)),
-                Ok(Ok(None | Some(WatchEvent::Error(_)))) => return Ok(()),
-                Ok(Ok(Some(WatchEvent::Bookmark(_)))) => continue,
-                Ok(Ok(Some(WatchEvent::Deleted(lease)))) if is_ours(&lease) => None,
-                Ok(Ok(Some(WatchEvent::Added(lease) | WatchEvent::Modified(lease)))) if is_ours(&lease) => {
-                    Some(Record::of(&lease))
-                }
-                Ok(Ok(Some(_))) => continue,
-            };
-            let now = self.now();
-            self.state.observe(record, now);
-            match self.state.step(now) {
-                Step::Wait { until: next } => until = next,
-                Step::Write { .. } | Step::StepDown => return Ok(()),
-            }
-        }
-    }
-
-    async fn write(&mut self, acquired: bool, transitions: i32, over: Option<Record>) -> Result<(), Error> {
-        let begun = self.now();
-        let wall = (self.clock)();
-        let acquire_time = match &over {
-            Some(record) if !acquired => record.acquired.unwrap_or(wall),
-            _ => wall,
-        };
-        let lease = self.lease(&self.state.holder, acquire_time, transitions, over.as_ref());
-        let result = match &over {
-            Some(_) => self.api.replace(LEASE, &PostParams::default(), &lease).await,
-            None => self.create(&lease).await,
-        };
-        match result {
-            Ok(lease) => {
-                self.state.wrote(Record::of(&lease), begun);
-                Ok(())
-            }
-            // Somebody else was faster, or took it away: read again.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                let lease = self
-                    .api
-                    .get_opt(LEASE)
-                    .await
-                    .map_err(Error::kubernetes(format!("read Lease {LEASE}")))?;
-                let now = self.now();
-                self.state.observe(lease.as_ref().map(Record::of), now);
-                Ok(())
-            }
-            Err(error) => Err(Error::kubernetes(format!("write Lease {LEASE}"))(error)),
-        }
-    }
-
-    async fn create(&self, lease: &Lease) -> Result<Lease, kube::Error> {
-        match self.api.create(&PostParams::default(), lease).await {
-            // An agent outside the cluster may be the first to need the namespace.
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                let namespaces: Api<Namespace> = Api::all(self.client.clone());
-                let metadata = ObjectMeta {
-                    name: Some(self.namespace.clone()),
-                    ..ObjectMeta::default()
-                };
-                let namespace = Namespace {
-                    metadata,
-                    ..Namespace::default()
-                };
-                match namespaces.create(&PostParams::default(), &namespace).await {
-                    Ok(_) => {}
-                    Err(kube::Error::Api(status)) if status.code == 409 => {}
-                    Err(error) => return Err(error),
-                }
-                self.api.create(&PostParams::default(), lease).await
-            }
-            other => other,
-        }
-    }
-
-    fn lease(&self, holder: &str, acquired: Timestamp, transitions: i32, over: Option<&Record>) -> Lease {
-        let seconds = i32::try_from(self.timings.lease.as_secs().max(1)).unwrap_or(i32::MAX);
-        Lease {
-            metadata: ObjectMeta {
-                name: Some(LEASE.to_owned()),
-                namespace: Some(self.namespace.clone()),
-                resource_version: over.map(|record| record.version.clone()),
-                ..ObjectMeta::default()
-            },
-            spec: Some(LeaseSpec {
-                holder_identity: Some(holder.to_owned()),
-                lease_duration_seconds: Some(seconds),
-                acquire_time: Some(MicroTime(acquired)),
-                renew_time: Some(MicroTime((self.clock)())),
-                lease_transitions: Some(transitions),
-                ..LeaseSpec::default()
-            }),
-        }
-    }
-
-    /// Keeps renewing, and returns once this process leads no more.
-    async fn hold(&mut self) {
-        loop {
-            let now = self.now();
-            let Some(deadline) = self.state.deadline() else { return };
-            match self.state.step(now) {
-                Step::StepDown => {
-                    tracing::error!("could not renew Lease {LEASE} in time: stopped");
-                    self.state.held = None;
-                    return;
-                }
-                Step::Wait { until } => sleep_until(self.start + until).await,
-                Step::Write {
-                    acquired,
-                    transitions,
-                    over,
-                } => {
-                    let writing = timeout(deadline.saturating_sub(now), self.write(acquired, transitions, over)).await;
-                    if let Ok(Err(error)) = writing {
-                        tracing::warn!(error = chain(&error), "cannot renew Lease {LEASE}");
-                        let delay = self.backoff.next();
-                        sleep(delay.min(deadline.saturating_sub(self.now()))).await;
-                    } else {
-                        self.backoff.reset();
-                    }
-                }
-            }
-        }
-    }
-
-    /// Gives the Lease up, so that another pod can take over at once.
-    async fn release(&mut self) {
-        let (Some(_), Some((Some(record), _))) = (self.state.held.take(), self.state.seen.clone()) else {
-            return;
-        };
-        let acquired = record.acquired.unwrap_or_else(|| (self.clock)());
-        let mut lease = self.lease("", acquired, record.transitions, Some(&record));
-        if let Some(spec) = &mut lease.spec {
-            // As client-go: a released Lease is one that ran for a second.
-            spec.lease_duration_seconds = Some(1);
-        }
-        match timeout(
-            self.timings.renew_every,
-            self.api.replace(LEASE, &PostParams::default(), &lease),
-        )
-        .await
-        {
-            Ok(Ok(_)) => tracing::info!("released Lease {LEASE}"),
-            Ok(Err(error)) => tracing::warn!(error = chain(&error), "cannot release Lease {LEASE}"),
-            Err(_) => tracing::warn!("cannot release Lease {LEASE} in time"),
-        }
-    }
-}
-
-fn is_ours(lease: &Lease) -> bool {
-    lease.metadata.name.as_deref() == Some(LEASE)
-}
-
 /// Stands for leader until `token` is cancelled, and does `work` while leading.
 ///
 /// # Guarantees
@@ -431,7 +154,7 @@ where
             () = token.cancelled() => return Ok(()),
             () = candidate.campaign() => {}
         }
-        tracing::info!(holder = candidate.state.holder, "leading");
+        tracing::info!(holder = candidate.holder(), "leading");
         let reign = token.child_token();
         // Whatever way this loop turns, what `work` spawned with the token ends.
         let _end = reign.clone().drop_guard();
@@ -449,7 +172,7 @@ where
                 continue;
             }
             Outcome::Shutdown => {
-                let grace = candidate.timings.grace;
+                let grace = candidate.timings().grace;
                 timeout(grace, &mut working).await.unwrap_or_else(|_| {
                     tracing::warn!("did not wind down in time");
                     Ok(())
@@ -458,8 +181,7 @@ where
             // Another one leads, whatever the Lease said a moment ago: stand again.
             Outcome::Ended(Err(error)) if error.is_overtaken() => {
                 tracing::warn!(error = chain(&error), "leading no more");
-                candidate.state.held = None;
-                sleep(candidate.backoff.next()).await;
+                candidate.give_way().await;
                 continue;
             }
             Outcome::Ended(result) => result,

@@ -26,6 +26,9 @@ pub struct Identity {
     pub chain: Option<String>,
     /// Hash of the join token that it was, or is being, got with: another token asks for another identity.
     pub token: ObjectHash,
+    /// The identity asked for with another token, until the server has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Box<Self>>,
 }
 
 /// When a certificate is good.
@@ -62,6 +65,7 @@ impl Identity {
             cluster,
             chain: None,
             token: ObjectHash::of(token.as_bytes()),
+            next: None,
         })
     }
 
@@ -120,6 +124,7 @@ impl fmt::Debug for Identity {
             key: _,
             chain,
             token: _,
+            next: _,
         } = self;
         f.debug_struct("Identity")
             .field("cluster", cluster)

@@ -112,14 +112,22 @@ impl Member {
 
     async fn join(&mut self, file: &JoinFile) -> Result<(), Error> {
         let before = self.identity.clone();
-        let begun = match &before {
-            Some(identity) if identity.cluster == file.cluster && identity.is_of_token(&file.token) => identity.clone(),
-            _ => Identity::generate(file.cluster.clone(), &file.token)?,
+        let begun = match begun(before.as_ref(), file) {
+            Some(identity) => identity.clone(),
+            None => Identity::generate(file.cluster.clone(), &file.token)?,
         };
-        if before.as_ref().is_none_or(|before| before.chain.is_none()) {
-            // Stored before it is sent: a join whose answer is lost is asked again with the same key.
-            self.settings.storage.save_identity(&begun).await?;
-            self.identity = Some(begun.clone());
+        // Stored before it is sent: a join whose answer is lost is asked again with the same key. An identity that
+        // works stays in use meanwhile.
+        let stored = match &before {
+            Some(before) if before.chain.is_some() => Identity {
+                next: Some(Box::new(begun.clone())),
+                ..before.clone()
+            },
+            _ => begun.clone(),
+        };
+        if before.as_ref() != Some(&stored) {
+            self.settings.storage.save_identity(&stored).await?;
+            self.identity = Some(stored);
         }
         let server = self.server()?;
         let request = v1::JoinRequest {
@@ -180,6 +188,17 @@ impl Member {
         self.identity = Some(next);
         Ok(())
     }
+}
+
+/// The identity that was begun with the file's token.
+fn begun<'a>(identity: Option<&'a Identity>, file: &JoinFile) -> Option<&'a Identity> {
+    let identity = identity?;
+    let candidates = [
+        Some(identity).filter(|identity| identity.chain.is_none()),
+        identity.next.as_deref(),
+    ];
+    let of_file = |found: &&Identity| found.cluster == file.cluster && found.is_of_token(&file.token);
+    candidates.into_iter().flatten().find(of_file)
 }
 
 /// Would the server answer the same again?
@@ -246,6 +265,20 @@ mod tests {
             due(Some(&joined()), Some(&file), at("2026-01-31T00:00:00Z")).unwrap(),
             Due::Expired
         );
+    }
+
+    #[test]
+    fn join_that_was_begun_is_gone_on_with() {
+        let file = file("edge-1", "new");
+        let next = Identity::generate("edge-1".parse().unwrap(), "new").unwrap();
+        assert_eq!(begun(Some(&next), &file), Some(&next));
+        let both = Identity {
+            next: Some(Box::new(next.clone())),
+            ..joined()
+        };
+        assert_eq!(begun(Some(&both), &file), Some(&next));
+        assert_eq!(begun(Some(&joined()), &file), None);
+        assert_eq!(begun(None, &file), None);
     }
 
     #[test]

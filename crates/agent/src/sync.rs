@@ -3,7 +3,8 @@
 //! Starts from what is stored, so that a cluster is looked after with the server away. [`session`] decides,
 //! [`stream`] carries one stream; here is what lies between two of them: identity and patience.
 
-pub(crate) mod session;
+mod refusal;
+mod session;
 mod stream;
 
 use std::{sync::Arc, time::Duration};

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use driftless_agent::{
     Error, JoinSource, LEASE, NAMESPACE, Settings, Timings,
     dial::{Dialer, Switch},
@@ -77,40 +78,51 @@ impl<E: 'static + Send + std::fmt::Debug> Running<E> {
 
     async fn stop(self) {
         self.stop.cancel();
-        self.task.await.unwrap().unwrap();
+        self.task
+            .await
+            .expect("the stage is sound")
+            .expect("the stage is sound");
     }
 }
 
 impl Stage {
     async fn open() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let settings = driftless_server::Settings::new(data.path().to_owned(), "127.0.0.1:0".parse().unwrap(), now);
-        let server = Server::start(settings).await.unwrap();
+        let data = tempfile::tempdir().expect("the stage is sound");
+        let settings = driftless_server::Settings::new(
+            data.path().to_owned(),
+            "127.0.0.1:0".parse().expect("the stage is sound"),
+            now,
+        );
+        let server = Server::start(settings).await.expect("the stage is sound");
         let url = format!("https://{}", server.local_addr());
         let server = Running::start(|stop| server.run(stop));
         let client = Client::connect(Target {
-            server: url.parse().unwrap(),
+            server: url.parse().expect("the stage is sound"),
             ca: Some(ca(data.path())),
             token: Some(
                 std::fs::read_to_string(data.path().join("admin.token"))
-                    .unwrap()
+                    .expect("the stage is sound")
                     .trim()
                     .to_owned(),
             ),
         });
         let stage = Self {
             data,
-            client: client.unwrap(),
+            client: client.expect("the stage is sound"),
             url,
-            channel: "prod".parse().unwrap(),
+            channel: "prod".parse().expect("the stage is sound"),
             server,
         };
-        stage.client.create_channel(&stage.channel).await.unwrap();
+        stage
+            .client
+            .create_channel(&stage.channel)
+            .await
+            .expect("the stage is sound");
         stage
     }
 
     async fn enroll(&self, name: &str) -> JoinFile {
-        let cluster: ClusterName = name.parse().unwrap();
+        let cluster: ClusterName = name.parse().expect("the stage is sound");
         let (channel, labels) = (self.channel.clone(), Labels::new());
         let enroll = Enroll {
             cluster: cluster.clone(),
@@ -119,7 +131,7 @@ impl Stage {
             ttl: None,
             again: false,
         };
-        let token = self.client.enroll(&enroll).await.unwrap().token;
+        let token = self.client.enroll(&enroll).await.expect("the stage is sound").token;
         JoinFile {
             format: join::FORMAT,
             server: self.url.clone(),
@@ -135,19 +147,24 @@ impl Stage {
                 "apiVersion": "v1", "kind": "ConfigMap",
                 "metadata": {"name": name, "namespace": "default"}, "data": {"key": "value"},
             });
-            Manifest::new(object, "default").unwrap()
+            Manifest::new(object, "default").expect("the stage is sound")
         });
-        let bundle = Bundle::new("shop".parse().unwrap(), manifests).unwrap();
+        let bundle = Bundle::new("shop".parse().expect("the stage is sound"), manifests).expect("the stage is sound");
         self.client
             .push(Push::new(self.channel.clone()).bundle(bundle).message("test"), |_| {})
             .await
-            .unwrap()
+            .expect("the stage is sound")
     }
 
     async fn converged(&self, name: &str, pushed: &Pushed) {
-        let cluster: ClusterName = name.parse().unwrap();
+        let cluster: ClusterName = name.parse().expect("the stage is sound");
         eventually("the server hears that the cluster has converged", async || {
-            let status = self.client.cluster(&cluster).await.unwrap().status?;
+            let status = self
+                .client
+                .cluster(&cluster)
+                .await
+                .expect("the stage is sound")
+                .status?;
             status.is_converged(&pushed.snapshot).then_some(())
         })
         .await;
@@ -155,7 +172,7 @@ impl Stage {
 }
 
 fn ca(data: &Path) -> String {
-    std::fs::read_to_string(data.join("ca.crt")).unwrap()
+    std::fs::read_to_string(data.join("ca.crt")).expect("the stage is sound")
 }
 
 fn id(group: &str, kind: &str, namespace: &str, name: &str) -> ManifestId {
@@ -177,12 +194,18 @@ fn holder(cluster: &Cluster) -> Option<String> {
 }
 
 fn identity(cluster: &Cluster) -> Option<Value> {
-    Some(cluster.object(&id("", "Secret", NAMESPACE, "driftless-agent-identity"))?["data"].clone())
+    let secret = cluster.object(&id("", "Secret", NAMESPACE, "driftless-agent-identity"))?;
+    let bytes = STANDARD
+        .decode(secret["data"]["identity.json"].as_str()?)
+        .expect("the stage is sound");
+    Some(serde_json::from_slice(&bytes).expect("the stage is sound"))
 }
 
 async fn delete(cluster: &Cluster, name: &str) {
     let api: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(cluster.client(), "default");
-    api.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
+    api.delete(name, &kube::api::DeleteParams::default())
+        .await
+        .expect("the stage is sound");
 }
 
 fn settings(cluster: &Cluster, join: &JoinFile, holder: &str) -> Settings {
@@ -214,7 +237,7 @@ async fn stored(cluster: &Cluster) -> Vec<String> {
     let params = kube::api::ListParams::default().labels("driftless.dev/stored=object");
     api.list(&params)
         .await
-        .unwrap()
+        .expect("the stage is sound")
         .items
         .into_iter()
         .filter_map(|item| item.metadata.name)
@@ -273,9 +296,9 @@ async fn restarted_agent_writes_nothing_but_the_lease() {
         ..Options::default()
     });
     let join = stage.enroll("edge-1").await;
-    let state = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir().expect("the stage is sound");
     let with_folder = |state: PathBuf| Settings {
-        storage: Storage::folder(state).unwrap(),
+        storage: Storage::folder(state).expect("the stage is sound"),
         ..settings(&cluster, &join, "one")
     };
     let first = agent(&cluster, with_folder(state.path().to_owned()));
@@ -286,16 +309,22 @@ async fn restarted_agent_writes_nothing_but_the_lease() {
     })
     .await;
     first.stop().await;
-    let before = config_map(&cluster, "a").unwrap()["metadata"]["resourceVersion"].clone();
+    let before = config_map(&cluster, "a").expect("the stage is sound")["metadata"]["resourceVersion"].clone();
     let second = agent(&cluster, with_folder(state.path().to_owned()));
-    let edge: ClusterName = "edge-1".parse().unwrap();
+    let edge: ClusterName = "edge-1".parse().expect("the stage is sound");
     eventually("the stream is open again", async || {
-        stage.client.cluster(&edge).await.unwrap().connected.then_some(())
+        stage
+            .client
+            .cluster(&edge)
+            .await
+            .expect("the stage is sound")
+            .connected
+            .then_some(())
     })
     .await;
     stage.converged("edge-1", &pushed).await;
     assert_eq!(
-        config_map(&cluster, "a").unwrap()["metadata"]["resourceVersion"],
+        config_map(&cluster, "a").expect("the stage is sound")["metadata"]["resourceVersion"],
         before
     );
     assert!(identity(&cluster).is_none() && stored(&cluster).await.is_empty());
@@ -386,13 +415,13 @@ async fn certificate_is_renewed_with_the_same_key() {
     let pushed = stage.push(&["a"]).await;
     stage.converged("edge-1", &pushed).await;
     first.stop().await;
-    let before = identity(&cluster).unwrap();
+    let before = identity(&cluster).expect("the stage is sound");
     LATER.store(25 * 24, Ordering::Relaxed);
     let second = agent(&cluster, with_clock());
-    eventually("another certificate is stored", async || {
-        identity(&cluster).filter(|now| *now != before)
-    })
-    .await;
+    let renewed = eventually("another certificate is stored", async || {
+        identity(&cluster).filter(|now| now["chain"] != before["chain"])
+    });
+    assert_eq!(renewed.await["key"], before["key"]);
     let pushed = stage.push(&["a", "b"]).await;
     stage.converged("edge-1", &pushed).await;
     second.stop().await;

@@ -26,13 +26,27 @@ const OPENED: usize = 3;
 /// When a part fails, or takes longer than it ever should.
 pub(crate) async fn play(clusters: usize, keep: bool) -> Result<()> {
     crate::open_files::raise_limit();
-    let folder = tempfile::Builder::new().prefix("driftless-demo-").tempdir().context("cannot make a folder")?;
+    let folder = tempfile::Builder::new()
+        .prefix("driftless-demo-")
+        .tempdir()
+        .context("cannot make a folder")?;
     let mut stage = Stage::open(folder.path().join("data"), Screen::new()).await?;
-    stage.screen.chapter(&format!("A server and {}", count(clusters, "cluster")));
-    stage.screen.say(&format!("server at {}, its bucket in {}", stage.server_url, stage.data.display()));
+    stage
+        .screen
+        .chapter(&format!("A server and {}", count(clusters, "cluster")));
+    stage.screen.say(&format!(
+        "server at {}, its bucket in {}",
+        stage.server_url,
+        stage.data.display()
+    ));
     let took = stage.populate(clusters).await?;
-    stage.screen.done(&format!("all clusters enrolled, joined with their own certificate, and connected: {}", time(took)));
-    stage.screen.measured(&format!("{clusters} clusters enrolled and connected"), time(took));
+    stage.screen.done(&format!(
+        "all clusters enrolled, joined with their own certificate, and connected: {}",
+        time(took)
+    ));
+    stage
+        .screen
+        .measured(&format!("{clusters} clusters enrolled and connected"), time(took));
 
     scenes::first_push(&mut stage).await?;
     scenes::change_one_image(&mut stage).await?;
@@ -69,10 +83,22 @@ async fn keep_running(stage: &mut Stage, folder: &Path) -> Result<()> {
         format!("driftless status {CHANNEL} --watch"),
         "driftless clusters".to_owned(),
         format!("driftless log {CHANNEL}"),
-        format!("driftless diff {sample} --component {} --channel {CHANNEL}", stage::COMPONENT),
-        format!("driftless push {sample} --component {} --channel {CHANNEL} -m 'back to 1.0.0'", stage::COMPONENT),
-        format!("kubectl --kubeconfig {folder}/edge-001.kubeconfig -n {} delete deployment web", stage::NAMESPACE),
-        format!("kubectl --kubeconfig {folder}/edge-001.kubeconfig -n {} get deployments", stage::NAMESPACE),
+        format!(
+            "driftless diff {sample} --component {} --channel {CHANNEL}",
+            stage::COMPONENT
+        ),
+        format!(
+            "driftless push {sample} --component {} --channel {CHANNEL} -m 'back to 1.0.0'",
+            stage::COMPONENT
+        ),
+        format!(
+            "kubectl --kubeconfig {folder}/edge-001.kubeconfig -n {} delete deployment web",
+            stage::NAMESPACE
+        ),
+        format!(
+            "kubectl --kubeconfig {folder}/edge-001.kubeconfig -n {} get deployments",
+            stage::NAMESPACE
+        ),
     ] {
         stage.screen.say(&line);
     }

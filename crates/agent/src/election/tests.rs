@@ -101,14 +101,14 @@ fn leader_renews_at_a_third_and_stops_at_two_thirds() {
         }
     ));
     assert!(matches!(state.step(S(109)), Step::Write { .. }));
-    assert_eq!(state.step(S(110)), Step::StepDown);
+    assert_eq!(state.step(S(110)), Step::Stop);
 }
 
 #[test]
 fn frozen_leader_stops_before_it_writes_again() {
     let mut state = state();
     state.wrote(record("me", "1"), S(100));
-    assert_eq!(state.step(S(3600)), Step::StepDown);
+    assert_eq!(state.step(S(3600)), Step::Stop);
 }
 
 #[test]

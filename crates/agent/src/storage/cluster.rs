@@ -195,7 +195,9 @@ impl Cluster {
         let api = self.config_maps();
         let found = api.get_opt(ACCEPTED).await.map_err(reading("ConfigMap", ACCEPTED))?;
         // A leader that was frozen and does not know yet that it was replaced must not take its successor back.
-        if let Some(stored) = found.as_ref().and_then(|found| decode_accepted(found).ok().flatten()) {
+        if let Some(stored) = found.as_ref().and_then(|found| decode_accepted(found).ok().flatten())
+            && stored.cluster == accepted.cluster
+        {
             let directive = accepted.directive();
             let theirs = stored.sequences.get(&directive.channel).copied().unwrap_or_default();
             if theirs > directive.sequence {

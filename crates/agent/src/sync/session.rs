@@ -21,6 +21,7 @@ use driftless_model::{
 };
 use driftless_proto::{self as proto, v1};
 
+use super::refusal::{Refusal, malformed};
 use crate::{
     accepted::{Accepted, FORMAT},
     object::{self, Frame},
@@ -53,48 +54,6 @@ pub(crate) struct Adoption {
     pub(crate) unsaved: Vec<Frame>,
     /// Every object that has to be stored for the view to be found again.
     pub(crate) keep: BTreeSet<ObjectHash>,
-}
-
-/// Why a message is not accepted. The old view stays.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
-    #[error("the server sent what cannot be understood: {0}")]
-    Malformed(String),
-    #[error("the server takes this cluster for `{theirs}`, but it is `{ours}`")]
-    WrongCluster { ours: ClusterName, theirs: String },
-    #[error("directive {sequence} is for channel `{theirs}`, but this cluster follows `{ours}`")]
-    WrongChannel {
-        sequence: u64,
-        ours: ChannelName,
-        theirs: ChannelName,
-    },
-    #[error("directive {sequence} of channel `{channel}` is older than {accepted}, which was accepted before")]
-    Replayed {
-        channel: ChannelName,
-        sequence: u64,
-        accepted: u64,
-    },
-    #[error("directive {sequence} of channel `{channel}` is not the one that was accepted under that number")]
-    Forked { channel: ChannelName, sequence: u64 },
-    #[error("the server does not have object {0}, which its directive needs")]
-    Missing(String),
-    #[error(transparent)]
-    Object(#[from] object::Bad),
-}
-
-impl Refusal {
-    /// In CamelCase, for the status.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "MessageMalformed",
-            Self::WrongCluster { .. } => "WrongCluster",
-            Self::WrongChannel { .. } => "WrongChannel",
-            Self::Replayed { .. } => "DirectiveReplayed",
-            Self::Forked { .. } => "DirectiveForked",
-            Self::Missing(_) => "ObjectMissing",
-            Self::Object(_) => "ObjectInvalid",
-        }
-    }
 }
 
 /// The decoded objects of one snapshot, complete or on the way to it.
@@ -181,6 +140,14 @@ impl Session {
     /// What was accepted last.
     pub(crate) fn accepted(&self) -> Option<&Accepted> {
         self.accepted.as_ref()
+    }
+
+    /// The identity in use is this cluster's. Under another name nothing that was accepted before counts.
+    pub(crate) fn call(&mut self, cluster: &ClusterName) {
+        if self.cluster != *cluster {
+            self.cluster = cluster.clone();
+            (self.accepted, self.pending, self.welcome) = (None, None, None);
+        }
     }
 
     /// Is there no directive whose objects are still to come?
@@ -466,10 +433,6 @@ impl Session {
             keep,
         }))
     }
-}
-
-fn malformed(error: impl ToString) -> Refusal {
-    Refusal::Malformed(error.to_string())
 }
 
 #[cfg(test)]

@@ -14,10 +14,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{
-    Ended, PART, Sync,
-    session::{Action, Refusal},
-};
+use super::{Ended, PART, Sync, refusal::Refusal, session::Action};
 use crate::{
     Error,
     connect::{Server, message_limit},
@@ -98,6 +95,7 @@ impl Sync {
 
     async fn open(&mut self) -> Result<(Outgoing, Streaming<v1::ServerMessage>), Error> {
         let identity = self.member.ensure().await?;
+        self.session.call(&identity.cluster);
         let server = self.member.server()?;
         let channel = server.connect(Some(&identity)).await?;
         let mut client = SyncClient::new(channel)

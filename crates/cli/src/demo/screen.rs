@@ -19,7 +19,10 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new() -> Self {
-        Self { live: std::io::stdout().is_terminal(), measured: Vec::new() }
+        Self {
+            live: std::io::stdout().is_terminal(),
+            measured: Vec::new(),
+        }
     }
 
     /// Begins a chapter.
@@ -55,7 +58,12 @@ impl Screen {
     /// Prints all figures kept.
     pub(crate) fn summary(&self) {
         self.chapter("Measured");
-        let width = self.measured.iter().map(|(what, _)| what.chars().count()).max().unwrap_or(0);
+        let width = self
+            .measured
+            .iter()
+            .map(|(what, _)| what.chars().count())
+            .max()
+            .unwrap_or(0);
         for (what, figure) in &self.measured {
             print(&format!("  {what:width$}  {BOLD}{figure}{RESET}\n"));
         }
@@ -77,7 +85,11 @@ pub(crate) fn bar(done: usize, of: usize, width: usize) -> String {
 /// A duration for people: `38 ms`, `1.24 s`.
 pub(crate) fn time(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
-    if seconds < 0.9995 { format!("{:.0} ms", seconds * 1000.0) } else { format!("{seconds:.2} s") }
+    if seconds < 0.9995 {
+        format!("{:.0} ms", seconds * 1000.0)
+    } else {
+        format!("{seconds:.2} s")
+    }
 }
 
 /// A number with its noun.

@@ -69,20 +69,36 @@ impl Stage {
         let channel: ChannelName = CHANNEL.parse()?;
         client.create_channel(&channel).await?;
         let fleet = Fleet::new(crate::now, Timings::default());
-        Ok(Self { screen, fleet, client, channel, server_url, data, server, stop })
+        Ok(Self {
+            screen,
+            fleet,
+            client,
+            channel,
+            server_url,
+            data,
+            server,
+            stop,
+        })
     }
 
     /// Enrols `number` clusters and starts an agent in each; returns when all streams are open.
     pub(crate) async fn populate(&mut self, number: usize) -> Result<Duration> {
         let started = Instant::now();
         let ca = std::fs::read_to_string(self.data.join("ca.crt"))?;
-        let names: Vec<ClusterName> =
-            (1..=number).map(|index| format!("edge-{index:03}").parse()).collect::<Result<_, _>>()?;
+        let names: Vec<ClusterName> = (1..=number)
+            .map(|index| format!("edge-{index:03}").parse())
+            .collect::<Result<_, _>>()?;
         let enrolments = names.into_iter().map(|cluster| {
             let (client, channel) = (self.client.clone(), self.channel.clone());
             async move {
                 let labels = Labels::from([("demo".to_owned(), "true".to_owned())]);
-                let enroll = Enroll { cluster: cluster.clone(), channel, labels, ttl: None, again: false };
+                let enroll = Enroll {
+                    cluster: cluster.clone(),
+                    channel,
+                    labels,
+                    ttl: None,
+                    again: false,
+                };
                 client.enroll(&enroll).await.map(|enrolled| (cluster, enrolled.token))
             }
         });
@@ -95,12 +111,21 @@ impl Stage {
                 ..driftless_sim::Options::default()
             };
             let server = self.server_url.clone();
-            let join = JoinFile { format: join::FORMAT, server, ca: ca.clone(), cluster, token };
+            let join = JoinFile {
+                format: join::FORMAT,
+                server,
+                ca: ca.clone(),
+                cluster,
+                token,
+            };
             self.fleet.start(driftless_sim::Cluster::new(options), join);
         }
         self.follow(|clusters| {
             let connected = clusters.values().filter(|cluster| cluster.connected).count();
-            (connected == number, format!("{} {connected}/{number} clusters connected", bar(connected, number, 24)))
+            (
+                connected == number,
+                format!("{} {connected}/{number} clusters connected", bar(connected, number, 24)),
+            )
         })
         .await
         .context("waiting for the clusters to connect")?;
@@ -109,8 +134,13 @@ impl Stage {
 
     /// The sample as a bundle, with `from` replaced by `to` in its text.
     pub(crate) fn bundle(&self, edits: &[(&str, &str)]) -> Result<Bundle> {
-        let content = edits.iter().fold(SAMPLE.to_owned(), |text, (from, to)| text.replace(from, to));
-        let text = intake::Text { name: "sample.yaml".to_owned(), content };
+        let content = edits
+            .iter()
+            .fold(SAMPLE.to_owned(), |text, (from, to)| text.replace(from, to));
+        let text = intake::Text {
+            name: "sample.yaml".to_owned(),
+            content,
+        };
         let manifests = intake::read(&[text], NAMESPACE)
             .map_err(|problems| anyhow::anyhow!("{}", problems.iter().map(ToString::to_string).collect::<String>()))?;
         Ok(Bundle::new(COMPONENT.parse()?, manifests)?)
@@ -118,7 +148,10 @@ impl Stage {
 
     /// Pushes a bundle, as `driftless push` does.
     pub(crate) async fn push(&self, bundle: Bundle, message: &str) -> Result<Pushed> {
-        Ok(self.client.push(Push::new(self.channel.clone()).bundle(bundle).message(message), |_| {}).await?)
+        Ok(self
+            .client
+            .push(Push::new(self.channel.clone()).bundle(bundle).message(message), |_| {})
+            .await?)
     }
 
     /// Waits until `members` have reported that they are at `snapshot`, showing how far they are.
@@ -130,12 +163,19 @@ impl Stage {
             let (mut converged, mut objects) = (0, 0);
             for status in others.filter_map(|cluster| cluster.status.as_ref()) {
                 converged += usize::from(status.is_converged(&snapshot));
-                objects += status.components.values().map(|component| component.applied as usize).sum::<usize>();
+                objects += status
+                    .components
+                    .values()
+                    .map(|component| component.applied as usize)
+                    .sum::<usize>();
             }
             let bar = bar(converged, expected, 24);
             let elapsed = time(started.elapsed());
             let objects = count(objects, "object");
-            (converged == expected, format!("{bar} {converged}/{expected} clusters converged, {objects} applied, {elapsed}"))
+            (
+                converged == expected,
+                format!("{bar} {converged}/{expected} clusters converged, {objects} applied, {elapsed}"),
+            )
         })
         .await
         .context("waiting for the clusters to converge")?;
@@ -157,7 +197,12 @@ impl Stage {
                 }
                 status = watch.next() => status.context("the server ended the watch")??,
             };
-            clusters.extend(status.clusters.into_iter().map(|cluster| (cluster.name.clone(), cluster)));
+            clusters.extend(
+                status
+                    .clusters
+                    .into_iter()
+                    .map(|cluster| (cluster.name.clone(), cluster)),
+            );
             let (enough, line) = step(&clusters);
             self.screen.show(&line);
             if enough {
@@ -184,7 +229,11 @@ impl Stage {
                 bail!("{} still lacks {what} after {}", waiting[0].name, time(PATIENCE));
             }
             let (missing, all) = (waiting.len(), members.len());
-            self.screen.show(&format!("{} {}/{all} {what}", bar(all - missing, all, 24), all - missing));
+            self.screen.show(&format!(
+                "{} {}/{all} {what}",
+                bar(all - missing, all, 24),
+                all - missing
+            ));
             tokio::select! {
                 biased;
                 reason = self.fleet.failed() => bail!(reason),
@@ -197,16 +246,30 @@ impl Stage {
     pub(crate) async fn close(self) -> Result<()> {
         self.fleet.stop(Duration::from_secs(5)).await;
         self.stop.cancel();
-        self.server.await.context("the server panicked")?.context("the server failed")
+        self.server
+            .await
+            .context("the server panicked")?
+            .context("the server failed")
     }
 }
 
 /// Why one of the clusters is not there yet.
 fn slowest(clusters: &BTreeMap<ClusterName, Cluster>) -> String {
-    let Some(cluster) = clusters.values().find(|cluster| !cluster.converged) else { return "no cluster".to_owned() };
+    let Some(cluster) = clusters.values().find(|cluster| !cluster.converged) else {
+        return "no cluster".to_owned();
+    };
     let problem = cluster.status.as_ref().and_then(|status| {
         let components = status.components.values().flat_map(|component| &component.problems);
-        status.problems.iter().chain(components).next().map(|problem| problem.message.clone())
+        status
+            .problems
+            .iter()
+            .chain(components)
+            .next()
+            .map(|problem| problem.message.clone())
     });
-    format!("{} {}", cluster.name, problem.unwrap_or_else(|| "has reported no problem".to_owned()))
+    format!(
+        "{} {}",
+        cluster.name,
+        problem.unwrap_or_else(|| "has reported no problem".to_owned())
+    )
 }

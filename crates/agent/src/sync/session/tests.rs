@@ -364,3 +364,20 @@ fn changed_labels_are_remembered() {
             .is_empty()
     );
 }
+
+#[test]
+fn cluster_under_another_name_starts_anew_and_takes_over_what_is_the_same() {
+    let mut session = at_five();
+    session.call(&"edge-1".parse().unwrap());
+    assert!(session.accepted().is_some());
+    session.call(&"edge-9".parse().unwrap());
+    assert_eq!(session.hello("test").sequence, 0);
+    let mut welcome = welcome_to("prod", &[]);
+    if let Some(v1::server_message::Message::Welcome(welcome)) = &mut welcome.message {
+        welcome.cluster = "edge-9".to_owned();
+    }
+    session.receive(welcome).unwrap();
+    let same = snapshot(&[&bundle("shop", &["a"])]);
+    let adoption = adopted(session.receive(directive("prod", 2, Some(&same), &[])).unwrap());
+    assert_eq!(adoption.accepted.cluster.as_str(), "edge-9");
+}
