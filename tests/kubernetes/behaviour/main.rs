@@ -4,6 +4,7 @@
 
 mod apply;
 mod disputes;
+mod enrolled;
 mod idle;
 mod joining;
 mod keep;
