@@ -20,6 +20,9 @@ use crate::{
     secret_file,
 };
 
+/// What the way to the server and back may have taken at most.
+const LATENCY: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
 /// The image of an agent of this version.
 const IMAGE: &str = concat!("ghcr.io/driftless-dev/driftless-agent:", env!("CARGO_PKG_VERSION"));
 
@@ -128,7 +131,8 @@ async fn enroll(args: EnrollArgs, app: &App) -> Result<Outcome> {
     } else if !app.is_json() {
         warn_of_loopback(&join.server);
     }
-    let left = age(now(), enrolled.expires);
+    // The answer took a moment: a token good for 24h shall not be said to be good for 23h.
+    let left = age(now(), enrolled.expires + LATENCY);
     let document = Document {
         cluster,
         channel,
