@@ -18,7 +18,7 @@
 //! # Layout
 //! [`documents`] → `stream` (one text into JSON values and YAML chunks) → `compose` (a chunk's events into a
 //! value: anchors, merge keys, limits) → `dialect` (where YAML 1.1 and the parser differ) → `scalar` (what an
-//! unquoted scalar means). [`locate`] finds the line of a field afterwards, by reading the text once more.
+//! unquoted scalar means). [`locate()`] finds the line of a field afterwards, by reading the text once more.
 //!
 //! Called by what turns files into manifests. Knows nothing of Kubernetes objects, reads no files.
 

@@ -1,6 +1,6 @@
 //! A desired set and a Kubernetes client in, a converged cluster out.
 //!
-//! Knows nothing of the store or the wire: the agent gives a [`View`](driftless_model::view::View) and reads
+//! Knows nothing of the store or the wire: the agent gives a [`View`] and reads
 //! [`Report`]s. Level-triggered: the newest view wins, whatever became of the one before.
 //!
 //! # Layout
