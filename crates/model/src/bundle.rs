@@ -4,7 +4,7 @@
 //! each in canonical form, each line ended by `\n`; so `zstdcat | jq` reads it and one changed field stays one
 //! small delta. Equal content gives equal bytes, hence an equal name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +13,14 @@ use crate::{
     hash::ObjectHash,
     manifest::{Manifest, ManifestId, Problem},
     name::ComponentName,
+    overlay::Overlay,
+    selector::Selector,
 };
 
-/// The bundle format written by this version. A reader refuses a higher one: it could not honour what it does not know.
-pub const FORMAT: u32 = 1;
+/// The newest bundle format. A reader refuses a higher one: it could not honour what it does not know.
+///
+/// Format 2 brought [`Spec`]; a bundle that has none of it is still written as format 1, with the same bytes as ever.
+pub const FORMAT: u32 = 2;
 
 /// The largest bundle in uncompressed bytes. Real-world components with all their CRDs stay below 8 MB.
 pub const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -29,6 +33,47 @@ pub struct Header {
     pub format: u32,
     /// The component this is a version of.
     pub component: ComponentName,
+    /// How it is to be run.
+    #[serde(default, skip_serializing_if = "Spec::is_default")]
+    pub spec: Spec,
+}
+
+/// How a component is to be run: where, in which order, and what differs between clusters.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Spec {
+    /// The clusters that run it; the empty selector means all.
+    #[serde(skip_serializing_if = "Selector::is_empty")]
+    pub selector: Selector,
+    /// What differs on some of them, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overlays: Vec<Overlay>,
+    /// Components that have to be healthy before this one is applied.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub depends_on: BTreeSet<ComponentName>,
+    /// How to tell the health of kinds that do not follow Kubernetes' conventions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<HealthRule>,
+    /// Number of the component's schema: what it keeps in databases and the like. It never falls: a version of a
+    /// lower epoch could not read what a newer one wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+}
+
+/// How to tell the health of objects of one kind: CEL expressions over `self`, the live object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HealthRule {
+    /// API group; the empty text means the core group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// True when the object is healthy.
+    pub healthy: String,
+    /// True when it never will be without help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// An immutable set of manifests: one version of one component.
@@ -36,7 +81,15 @@ pub struct Header {
 pub struct Bundle {
     /// The component this is a version of.
     pub component: ComponentName,
+    spec: Spec,
     manifests: BTreeMap<ManifestId, Manifest>,
+}
+
+impl Spec {
+    /// Does it ask for nothing, so that the component runs everywhere and alike?
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why bytes or manifests do not make a bundle.
@@ -81,8 +134,21 @@ impl Bundle {
         }
         Ok(Self {
             component,
+            spec: Spec::default(),
             manifests: by_id,
         })
+    }
+
+    /// The same, run as `spec` says.
+    #[must_use]
+    pub fn with_spec(mut self, spec: Spec) -> Self {
+        self.spec = spec;
+        self
+    }
+
+    /// How it is to be run.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
     }
 
     /// The manifests in the order of their ids.
@@ -98,8 +164,9 @@ impl Bundle {
     /// The canonical bytes, whose sha256 names the bundle.
     pub fn encode(&self) -> Vec<u8> {
         let header = Header {
-            format: FORMAT,
+            format: if self.spec.is_default() { 1 } else { FORMAT },
             component: self.component.clone(),
+            spec: self.spec.clone(),
         };
         let mut bytes = canonical::document(&header);
         bytes.push(b'\n');
@@ -135,6 +202,7 @@ impl Bundle {
         }
         Ok(Self {
             component: header.component,
+            spec: header.spec,
             manifests,
         })
     }
@@ -229,7 +297,7 @@ mod tests {
         assert!(decode(format!("{}\n{}\n{}\n", lines[0], lines[1], lines[1])).contains("twice"));
         assert!(
             decode(format!(
-                "{{\"component\":\"shop\",\"format\":2,\"x\":1}}\n{}\n",
+                "{{\"component\":\"shop\",\"format\":3,\"x\":1}}\n{}\n",
                 lines[1]
             ))
             .contains("upgrade")

@@ -29,6 +29,8 @@ pub mod journal;
 pub mod kinds;
 pub mod manifest;
 pub mod name;
+pub mod overlay;
+pub mod selector;
 pub mod snapshot;
 pub mod status;
 pub mod view;

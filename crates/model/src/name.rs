@@ -115,6 +115,9 @@ dns_label_name!(
 /// Labels of a cluster, with the syntax of Kubernetes labels.
 pub type Labels = BTreeMap<String, String>;
 
+/// Values of a cluster that manifests may use as `${cluster.vars.NAME}`, nested as far as one likes.
+pub type Vars = BTreeMap<String, serde_json::Value>;
+
 /// Checks one label against the rules for Kubernetes label keys and values.
 ///
 /// # Errors
