@@ -121,7 +121,9 @@ fn by_name(list: &[Value]) -> Option<BTreeMap<&str, &Value>> {
     Some(names)
 }
 
-fn join(path: &str, key: &str) -> String {
+/// The path of the field `key` of what is at `path`: every path that people see is spelled by this.
+#[must_use]
+pub fn join(path: &str, key: &str) -> String {
     let plain = !key.is_empty()
         && key
             .chars()

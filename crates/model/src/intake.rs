@@ -1,9 +1,12 @@
 //! From files to manifests: reads YAML and JSON texts, flattens lists, and collects every problem with its place.
 //!
 //! The CLI calls it before a push. It never stops at the first problem: a person wants to mend them in one go.
+//! [`read`] gives the manifests alone, [`read_placed`] with each the place it was written at, for messages about
+//! its fields.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -20,14 +23,15 @@ pub struct Text {
     pub content: String,
 }
 
-/// Where an object was written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// Where an object, or a field of it, was written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// The text's name.
     pub file: String,
     /// 1-based line.
     pub line: usize,
     /// 1-based column, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
 }
 
@@ -53,11 +57,58 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A manifest, and where in which text it was written. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The text that it is in.
+    text: Arc<Text>,
+    /// The line at which its document starts.
+    line: usize,
+    /// The JSON pointer to it inside its document: empty, or into the `items` of lists.
+    within: String,
+}
+
+impl Placed {
+    /// The place of the object's field at a JSON pointer, or of the innermost object or list on the way to it that
+    /// was written. The empty pointer is the object itself.
+    ///
+    /// Reads the document again, which is for messages and not for every object.
+    #[must_use]
+    pub fn place(&self, pointer: &str) -> Place {
+        place_in(&self.text, self.line, &self.within, pointer)
+    }
+}
+
+fn place_in(text: &Text, line: usize, within: &str, pointer: &str) -> Place {
+    let found = if pointer.is_empty() && within.is_empty() {
+        None
+    } else {
+        yaml::locate(&text.content, line, &format!("{within}{pointer}"))
+    };
+    Place {
+        file: text.name.clone(),
+        line: found.map_or(line, |place| place.line),
+        column: found.map(|place| place.column),
+    }
+}
+
 /// Reads all manifests of `texts`. Objects of namespaced kinds that name no namespace get `default_namespace`.
 ///
 /// # Errors
 /// All problems of all texts, in order: broken YAML, broken rules, two objects with one id (both places).
 pub fn read(texts: &[Text], default_namespace: &str) -> Result<Vec<Manifest>, Vec<Problem>> {
+    let texts: Vec<_> = texts.iter().cloned().map(Arc::new).collect();
+    let placed = read_placed(&texts, default_namespace)?;
+    Ok(placed.into_iter().map(|placed| placed.manifest).collect())
+}
+
+/// As [`read`], and keeps with each manifest where it was written.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_placed(texts: &[Arc<Text>], default_namespace: &str) -> Result<Vec<Placed>, Vec<Problem>> {
     let mut intake = Intake {
         default_namespace,
         manifests: Vec::new(),
@@ -76,26 +127,26 @@ pub fn read(texts: &[Text], default_namespace: &str) -> Result<Vec<Manifest>, Ve
 
 struct Intake<'a> {
     default_namespace: &'a str,
-    manifests: Vec<Manifest>,
-    seen: BTreeMap<ManifestId, Place>,
+    manifests: Vec<Placed>,
+    /// Each object's index in `manifests`.
+    seen: BTreeMap<ManifestId, usize>,
     problems: Vec<Problem>,
 }
 
 impl Intake<'_> {
-    fn read_text(&mut self, text: &Text) {
-        let place = |line, column| Place {
-            file: text.name.clone(),
-            line,
-            column,
-        };
+    fn read_text(&mut self, text: &Arc<Text>) {
         match yaml::documents(&text.content, &yaml::Limits::default()) {
             Ok(documents) => {
                 for document in documents {
-                    self.take(document.value, &place(document.line, None));
+                    self.take(document.value, text, document.line, String::new());
                 }
             }
             Err(error) => {
-                let place = place(error.line, Some(error.column));
+                let place = Place {
+                    file: text.name.clone(),
+                    line: error.line,
+                    column: Some(error.column),
+                };
                 self.problems.push(Problem {
                     place,
                     message: error.message,
@@ -104,28 +155,38 @@ impl Intake<'_> {
         }
     }
 
-    fn take(&mut self, object: Value, place: &Place) {
+    fn take(&mut self, object: Value, text: &Arc<Text>, line: usize, within: String) {
         if let Some(items) = manifest::list_items(&object) {
-            for item in items {
-                self.take(with_list_kind(item.clone(), &object), place);
+            for (index, item) in items.iter().enumerate() {
+                let item = with_list_kind(item.clone(), &object);
+                self.take(item, text, line, format!("{within}/items/{index}"));
             }
             return;
         }
         match Manifest::new(object, self.default_namespace) {
             Ok(manifest) => {
-                if let Some(first) = self.seen.insert(manifest.id().clone(), place.clone()) {
-                    let message = format!("{} is there already, at {first}", manifest.id());
+                let id = manifest.id().clone();
+                let text = Arc::clone(text);
+                let placed = Placed {
+                    manifest,
+                    text,
+                    line,
+                    within,
+                };
+                if let Some(first) = self.seen.insert(id, self.manifests.len()) {
+                    let first = self.manifests[first].place("");
+                    let message = format!("{} is there already, at {first}", placed.manifest.id());
                     self.problems.push(Problem {
-                        place: place.clone(),
+                        place: placed.place(""),
                         message,
                     });
                 }
-                self.manifests.push(manifest);
+                self.manifests.push(placed);
             }
-            Err(problem) => self.problems.push(Problem {
-                place: place.clone(),
-                message: problem.to_string(),
-            }),
+            Err(problem) => {
+                let place = place_in(text, line, &within, "");
+                self.problems.push(Problem { place, message: problem.to_string() });
+            }
         }
     }
 }
@@ -177,6 +238,18 @@ mod tests {
                 "Role.rbac.authorization.k8s.io shop/b"
             ]
         );
+    }
+
+    #[test]
+    fn fields_are_found_where_they_were_written() {
+        let content = format!("# first\n{ROLES}---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata: {{a: b}}\n");
+        let placed = read_placed(&[Arc::new(text("r.yaml", &content))], "shop").unwrap();
+        let place = |index: usize, pointer: &str| placed[index].place(pointer).to_string();
+        assert_eq!(place(0, ""), "r.yaml:5:3");
+        assert_eq!(place(1, "/metadata/name"), "r.yaml:6:14");
+        assert_eq!(place(2, ""), "r.yaml:8");
+        assert_eq!(place(2, "/data/a"), "r.yaml:12:8");
+        assert_eq!(place(2, "/data/a/nothing"), "r.yaml:12:8");
     }
 
     #[test]
