@@ -185,7 +185,10 @@ impl Intake<'_> {
             }
             Err(problem) => {
                 let place = place_in(text, line, &within, "");
-                self.problems.push(Problem { place, message: problem.to_string() });
+                self.problems.push(Problem {
+                    place,
+                    message: problem.to_string(),
+                });
             }
         }
     }
@@ -242,7 +245,8 @@ mod tests {
 
     #[test]
     fn fields_are_found_where_they_were_written() {
-        let content = format!("# first\n{ROLES}---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata: {{a: b}}\n");
+        let content =
+            format!("# first\n{ROLES}---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata: {{a: b}}\n");
         let placed = read_placed(&[Arc::new(text("r.yaml", &content))], "shop").unwrap();
         let place = |index: usize, pointer: &str| placed[index].place(pointer).to_string();
         assert_eq!(place(0, ""), "r.yaml:5:3");
