@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use driftless_model::{
     directive::Directive,
     hash::ObjectHash,
-    name::{ChannelName, ClusterName, Labels},
+    name::{ChannelName, ClusterName, Labels, Vars},
     view::ClusterFacts,
 };
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,9 @@ impl Accepted {
     pub fn facts(&self) -> ClusterFacts {
         ClusterFacts {
             name: self.cluster.clone(),
+            channel: self.directive().channel,
             labels: self.labels.clone(),
+            vars: Vars::new(),
         }
     }
 }

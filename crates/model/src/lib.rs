@@ -11,7 +11,9 @@
 //! The one mutable thing: [`journal`] entries carry [`event`]s, whose fold is the [`fleet`] state; a channel's
 //! [`directive`] is read off that state.
 //!
-//! What a cluster makes of it: [`view`] (directive, snapshot, cluster → manifests) and [`diff`].
+//! What a cluster makes of it: [`view`] (directive, snapshot, cluster → manifests) and [`diff`]. Clusters differ by
+//! a component's [`selector`], its [`overlay`]s and the variables of [`substitute`], which [`render`] puts together;
+//! [`effect`] says what a change does to a whole fleet, group by group.
 //!
 //! Ways in: [`yaml`] reads text as kubectl does, [`intake`] turns files into manifests or into problems that
 //! name file and line. [`name`] holds the newtypes, [`join`] what an agent needs to find its server.
@@ -20,6 +22,7 @@ pub mod bundle;
 pub mod canonical;
 pub mod diff;
 pub mod directive;
+pub mod effect;
 pub mod event;
 pub mod fleet;
 pub mod hash;
@@ -30,8 +33,10 @@ pub mod kinds;
 pub mod manifest;
 pub mod name;
 pub mod overlay;
+pub mod render;
 pub mod selector;
 pub mod snapshot;
 pub mod status;
+pub mod substitute;
 pub mod view;
 pub mod yaml;

@@ -112,12 +112,23 @@ pub enum Problem {
 }
 
 /// One Kubernetes object as desired: checked, and in canonical form. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Manifest {
+#[derive(Clone)]
+pub struct Manifest(Arc<Content>);
+
+struct Content {
     id: ManifestId,
     api_version: String,
-    canonical: Arc<[u8]>,
+    canonical: Box<[u8]>,
 }
+
+impl PartialEq for Manifest {
+    fn eq(&self, other: &Self) -> bool {
+        // The bytes say everything else. Views of many clusters share most of their manifests.
+        Arc::ptr_eq(&self.0, &other.0) || self.0.canonical == other.0.canonical
+    }
+}
+
+impl Eq for Manifest {}
 
 impl Manifest {
     /// Makes a manifest of an object as written by a person: removes what only a live object has (`status`, and
@@ -161,54 +172,54 @@ impl Manifest {
         Self::checked(id, api_version, bytes.into())
     }
 
-    fn checked(id: ManifestId, api_version: String, canonical: Arc<[u8]>) -> Result<Self, Problem> {
+    fn checked(id: ManifestId, api_version: String, canonical: Box<[u8]>) -> Result<Self, Problem> {
         if canonical.len() > MAX_BYTES {
             return Err(Problem::TooLarge {
                 id,
                 bytes: canonical.len(),
             });
         }
-        Ok(Self {
+        Ok(Self(Arc::new(Content {
             id,
             api_version,
             canonical,
-        })
+        })))
     }
 
     /// Which object this is.
     pub fn id(&self) -> &ManifestId {
-        &self.id
+        &self.0.id
     }
 
     /// `apiVersion` as written, for example `apps/v1`.
     pub fn api_version(&self) -> &str {
-        &self.api_version
+        &self.0.api_version
     }
 
     /// The version part of `apiVersion`.
     pub fn version(&self) -> &str {
-        self.api_version.rsplit('/').next().unwrap_or(&self.api_version)
+        self.api_version().rsplit('/').next().unwrap_or(self.api_version())
     }
 
     /// The object's canonical JSON.
     pub fn canonical(&self) -> &[u8] {
-        &self.canonical
+        &self.0.canonical
     }
 
     /// The hash of the canonical JSON.
     pub fn hash(&self) -> ObjectHash {
-        ObjectHash::of(&self.canonical)
+        ObjectHash::of(self.canonical())
     }
 
     /// The object as a value, parsed anew: callers that hold many manifests keep only the bytes.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.canonical).expect("canonical bytes were checked when the manifest was made")
+        serde_json::from_slice(self.canonical()).expect("canonical bytes were checked when the manifest was made")
     }
 }
 
 impl fmt::Debug for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Manifest({}, {})", self.id, self.hash().short())
+        write!(f, "Manifest({}, {})", self.id(), self.hash().short())
     }
 }
 

@@ -96,6 +96,11 @@ impl Selector {
                 .all(|requirement| requirement.holds(label(&requirement.key)))
     }
 
+    /// Does it look at the label with this key?
+    pub fn asks_for(&self, key: &str) -> bool {
+        self.match_labels.contains_key(key) || self.match_expressions.iter().any(|requirement| requirement.key == key)
+    }
+
     /// Checks keys, values and operators as the API server does.
     ///
     /// # Errors

@@ -8,17 +8,39 @@ use crate::{
     bundle::Bundle,
     hash::ObjectHash,
     manifest::{Manifest, ManifestId},
-    name::{ClusterName, ComponentName, Labels},
+    name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
+    render::{Held, Plan},
     snapshot::Snapshot,
 };
+
+/// The label by which selectors choose a single cluster: every cluster has it, with its name as value.
+pub const CLUSTER_LABEL: &str = "driftless.dev/cluster";
+
+/// The label by which selectors choose the clusters of a channel: every cluster has it.
+pub const CHANNEL_LABEL: &str = "driftless.dev/channel";
 
 /// What a view depends on of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterFacts {
     /// Its name.
     pub name: ClusterName,
+    /// The channel it follows.
+    pub channel: ChannelName,
     /// Its labels.
     pub labels: Labels,
+    /// Its variables.
+    pub vars: Vars,
+}
+
+impl ClusterFacts {
+    /// The value of a label: one that was set, or [`CLUSTER_LABEL`] or [`CHANNEL_LABEL`].
+    pub fn label(&self, key: &str) -> Option<&str> {
+        match key {
+            CLUSTER_LABEL => Some(self.name.as_str()),
+            CHANNEL_LABEL => Some(self.channel.as_str()),
+            _ => self.labels.get(key).map(String::as_str),
+        }
+    }
 }
 
 /// What one cluster should run.
@@ -35,8 +57,12 @@ pub struct View {
 pub struct ComponentView {
     /// The bundle it comes from.
     pub bundle: ObjectHash,
+    /// Names what the bundle becomes on this cluster: it changes whenever the manifests do.
+    pub version: ObjectHash,
     /// The manifests in the order of their ids.
     pub manifests: Vec<Manifest>,
+    /// Objects that cannot be worked out here. What runs of them goes on as it is.
+    pub held: Vec<Held>,
 }
 
 /// An object that two components ask for. The first by name keeps it, so that every cluster decides alike.
@@ -67,7 +93,7 @@ pub struct MissingBundle {
 /// When `bundle` does not find one that the snapshot names.
 pub fn view<'a>(
     snapshot: &Snapshot,
-    _cluster: &ClusterFacts,
+    cluster: &ClusterFacts,
     bundle: impl Fn(&ObjectHash) -> Option<&'a Bundle>,
 ) -> Result<View, MissingBundle> {
     let mut view = View::default();
@@ -77,8 +103,13 @@ pub fn view<'a>(
             component: component.clone(),
             bundle: *hash,
         })?;
-        let mut manifests = Vec::with_capacity(found.manifests().len());
-        for manifest in found.manifests() {
+        let plan = Plan::new(found);
+        let Some(projection) = plan.project(cluster) else {
+            continue;
+        };
+        let rendered = plan.render(&projection);
+        let mut manifests = Vec::with_capacity(rendered.manifests.len());
+        for manifest in rendered.manifests {
             match owners.get(manifest.id()) {
                 Some(kept) => view.collisions.push(Collision {
                     id: manifest.id().clone(),
@@ -87,15 +118,18 @@ pub fn view<'a>(
                 }),
                 None => {
                     owners.insert(manifest.id().clone(), component.clone());
-                    manifests.push(manifest.clone());
+                    manifests.push(manifest);
                 }
             }
         }
+        let version = plan.version(*hash, &projection);
         view.components.insert(
             component.clone(),
             ComponentView {
                 bundle: *hash,
+                version,
                 manifests,
+                held: rendered.held,
             },
         );
     }
@@ -103,73 +137,4 @@ pub fn view<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::snapshot::{FORMAT, Provenance};
-
-    fn bundle(component: &str, names: &[&str]) -> Bundle {
-        let manifests = names.iter().map(|name| {
-            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
-            Manifest::new(object, "default").unwrap()
-        });
-        Bundle::new(component.parse().unwrap(), manifests).unwrap()
-    }
-
-    fn view_of(bundles: &[Bundle]) -> Result<View, MissingBundle> {
-        let snapshot = Snapshot {
-            format: FORMAT,
-            components: [("a", "a"), ("b", "b")]
-                .map(|(name, _)| {
-                    let hash = bundles
-                        .iter()
-                        .find(|bundle| bundle.component.as_str() == name)
-                        .map(Bundle::hash);
-                    (
-                        name.parse().unwrap(),
-                        hash.unwrap_or_else(|| ObjectHash::of(b"missing")),
-                    )
-                })
-                .into(),
-            parent: None,
-            time: jiff::Timestamp::UNIX_EPOCH,
-            provenance: Provenance::default(),
-        };
-        let cluster = ClusterFacts {
-            name: "edge-1".parse().unwrap(),
-            labels: Labels::new(),
-        };
-        view(&snapshot, &cluster, |hash| {
-            bundles.iter().find(|bundle| bundle.hash() == *hash)
-        })
-    }
-
-    #[test]
-    fn view_holds_every_manifest_of_every_component() {
-        let view = view_of(&[bundle("a", &["x", "y"]), bundle("b", &["z"])]).unwrap();
-        let sizes: Vec<_> = view
-            .components
-            .values()
-            .map(|component| component.manifests.len())
-            .collect();
-        assert_eq!(sizes, [2, 1]);
-        assert!(view.collisions.is_empty());
-    }
-
-    #[test]
-    fn object_of_two_components_stays_with_the_first_and_is_reported() {
-        let view = view_of(&[bundle("a", &["x"]), bundle("b", &["x", "y"])]).unwrap();
-        assert_eq!(view.components[&"b".parse().unwrap()].manifests.len(), 1);
-        assert_eq!(
-            view.collisions[0].to_string(),
-            "ConfigMap default/x is in component `a` and in component `b`: `a` keeps it; take it out of one of them"
-        );
-    }
-
-    #[test]
-    fn missing_bundle_is_named() {
-        let error = view_of(&[bundle("a", &["x"])]).unwrap_err();
-        assert_eq!(error.component.as_str(), "b");
-    }
-}
+mod tests;

@@ -6,6 +6,8 @@ mod apply;
 mod drift;
 #[path = "behaviour/faults.rs"]
 mod faults;
+#[path = "behaviour/held.rs"]
+mod held;
 #[path = "behaviour/prune.rs"]
 mod prune;
 #[path = "behaviour/real.rs"]

@@ -15,7 +15,7 @@ use driftless_model::{
     bundle::Bundle,
     directive::Directive,
     hash::ObjectHash,
-    name::{ChannelName, ClusterName},
+    name::{ChannelName, ClusterName, Vars},
     snapshot::Snapshot,
     view::{ClusterFacts, View, view},
 };
@@ -202,10 +202,12 @@ impl Session {
                 theirs: welcome.cluster,
             });
         }
-        let channel = welcome.channel.parse().map_err(malformed)?;
+        let channel: ChannelName = welcome.channel.parse().map_err(malformed)?;
         let facts = ClusterFacts {
             name: self.cluster.clone(),
+            channel: channel.clone(),
             labels: welcome.labels.into_iter().collect(),
+            vars: Vars::new(),
         };
         self.welcome = Some((channel, facts.clone()));
         match &mut self.accepted {
@@ -384,8 +386,6 @@ impl Session {
         let running = directive
             .snapshot
             .or_else(|| before.as_ref().and_then(|accepted| accepted.running));
-        let changed = running != before.as_ref().and_then(|accepted| accepted.running)
-            || self.content.snapshot.as_ref().map(|(hash, _)| *hash) != running;
         let after = Accepted {
             format: FORMAT,
             directive: document,
@@ -394,6 +394,9 @@ impl Session {
             cluster: self.cluster.clone(),
             labels: facts.labels,
         };
+        let changed = running != before.as_ref().and_then(|accepted| accepted.running)
+            || self.content.snapshot.as_ref().map(|(hash, _)| *hash) != running
+            || before.as_ref().map(Accepted::facts) != Some(after.facts());
         let same = before.as_ref() == Some(&after);
         // Equal snapshots may still have lacked a bundle that has come now.
         let filled = !content.bundles.is_empty();

@@ -54,7 +54,9 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let bundles: BTreeMap<_, _> = hashes.iter().copied().zip(client.bundles(&hashes).await?).collect();
     let facts = ClusterFacts {
         name: cluster.name.clone(),
+        channel: cluster.channel.clone(),
         labels: cluster.labels,
+        vars: Default::default(),
     };
     let View { components, collisions } = view::view(&snapshot, &facts, |hash| bundles.get(hash))?;
     let document = Document {

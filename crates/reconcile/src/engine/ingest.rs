@@ -45,7 +45,9 @@ impl Engine {
         for (name, desired) in &view.components {
             let key = self.state.component_named(name, &self.settings.namespace);
             let component = self.state.component(key);
-            let same = component.bundle == Some(desired.bundle) && component.keys.len() == desired.manifests.len();
+            let same = component.bundle == Some(desired.bundle)
+                && component.version == Some(desired.version)
+                && component.keys.len() == desired.manifests.len();
             if !(same && same_collisions) {
                 self.take_in_component(key, name, desired, &mut touched);
             }
@@ -54,6 +56,8 @@ impl Engine {
             let component = self.state.component_mut(key);
             if component.bundle.is_some() && !view.components.contains_key(&component.name) {
                 component.bundle = None;
+                component.version = None;
+                component.held.clear();
                 component.scope = Scope::default();
                 component.dirty = true;
                 let keys = std::mem::take(&mut component.keys);
@@ -105,12 +109,37 @@ impl Engine {
                 touched.insert(key);
             }
         }
+        self.hold(component, desired, &mut keys, &mut scope);
         let state = self.state.component_mut(component);
+        // What left meanwhile may be free to go now.
+        touched.extend(&state.stale);
         state.bundle = Some(desired.bundle);
+        state.version = Some(desired.version);
         state.scope = scope;
         state.dirty = true;
         let old = std::mem::replace(&mut state.keys, keys);
         self.drop_desired(component, old, touched);
+    }
+
+    /// Lets objects that cannot be worked out stay what they were: one that was desired goes on to be, as it was; one
+    /// that is only known to be ours is left in place, since nothing of the component is pruned meanwhile.
+    fn hold(&mut self, component: ComponentKey, desired: &ComponentView, keys: &mut Vec<Key>, scope: &mut Scope) {
+        let (now, round) = ((self.clock)(), self.round);
+        let mut held = BTreeMap::new();
+        for object in &desired.held {
+            if let Some(key) = self.state.find(&object.id)
+                && let Some(was) = self.state.entry_mut(key).and_then(|entry| entry.desired.as_mut())
+                && was.component == component
+            {
+                was.round = round;
+                scope.add(&object.id, object.id.namespace.as_deref(), &self.settings.namespace);
+                keys.push(key);
+            }
+            let before = self.state.component(component).held.get(&object.id);
+            let since = before.map_or(now, |(_, since)| *since);
+            held.insert(object.id.clone(), (object.reason.clone(), since));
+        }
+        self.state.component_mut(component).held = held;
     }
 
     /// Is the manifest's kind known to have namespaces, though it is no built-in one?

@@ -113,6 +113,13 @@ fn status(state: &State, component: &Component) -> ComponentStatus {
         since: *since,
         blocks: true,
     }));
+    problems.extend(component.held.iter().map(|(id, (message, since))| Problem {
+        object: Some(id.clone()),
+        reason: "Held".to_owned(),
+        message: message.clone(),
+        since: *since,
+        blocks: true,
+    }));
     let mut health = if component.bundle.is_some() {
         Health::Current
     } else {

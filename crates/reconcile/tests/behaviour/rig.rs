@@ -80,11 +80,14 @@ pub(crate) fn view(components: &[(&str, &[Value])]) -> Arc<View> {
             .collect();
         let manifests: Vec<_> = manifests.into_values().collect();
         let bytes: Vec<_> = manifests.iter().map(Manifest::canonical).collect();
+        let bundle = ObjectHash::of(&bytes.concat());
         (
             name.parse().expect("a component's name"),
             ComponentView {
-                bundle: ObjectHash::of(&bytes.concat()),
+                bundle,
+                version: bundle,
                 manifests,
+                held: Vec::new(),
             },
         )
     });

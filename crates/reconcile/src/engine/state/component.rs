@@ -25,6 +25,8 @@ pub(crate) struct Component {
     pub(crate) set: Arc<str>,
     /// Its bundle, if it is desired.
     pub(crate) bundle: Option<ObjectHash>,
+    /// What that becomes here, see [`driftless_model::view::ComponentView::version`].
+    pub(crate) version: Option<ObjectHash>,
     /// Its desired objects.
     pub(crate) keys: Vec<Key>,
     /// Where they are.
@@ -38,6 +40,8 @@ pub(crate) struct Component {
     pub(crate) record_written: Option<Instant>,
     pub(crate) issue: Option<Issue>,
     pub(crate) collisions: BTreeMap<ManifestId, (String, Timestamp)>,
+    /// Objects that cannot be worked out, and why.
+    pub(crate) held: BTreeMap<ManifestId, (String, Timestamp)>,
     /// How many desired objects are not as desired.
     pub(crate) unsynced: u32,
     /// Members that are not desired any more, and how many of them are neither namespaces nor CRDs.
@@ -56,6 +60,7 @@ impl Component {
             set: applyset::id(&name, home).into(),
             name,
             bundle: None,
+            version: None,
             keys: Vec::new(),
             scope: Scope::default(),
             parent: Parent::None,
@@ -66,6 +71,7 @@ impl Component {
             record_written: None,
             issue: None,
             collisions: BTreeMap::new(),
+            held: BTreeMap::new(),
             unsynced: 0,
             stale: BTreeSet::new(),
             plain_stale: 0,
@@ -75,9 +81,11 @@ impl Component {
         }
     }
 
-    /// May what left it go: plain objects, and then namespaces and CRDs?
+    /// May what left it go: plain objects, and then namespaces and CRDs? Nothing, while it is not known what of it
+    /// should be there.
     pub(crate) fn may_prune(&self) -> (bool, bool) {
-        (self.unsynced == 0, self.unsynced == 0 && self.plain_stale == 0)
+        let settled = self.unsynced == 0 && self.held.is_empty();
+        (settled, settled && self.plain_stale == 0)
     }
 
     /// Does its parent list every kind and namespace of what is desired?
