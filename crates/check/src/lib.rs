@@ -1,0 +1,187 @@
+//! The checks at push: whether clusters would take the manifests, and whether they hang together.
+//!
+//! [`Checks::run`] takes what `model::intake` read and gives [`Finding`]s, each with file, line and the path of the
+//! field. Called by the CLI before a push; the agent never depends on it. Nothing here does I/O.
+//!
+//! # Layout
+//! - [`schema`]: the shapes of kinds: Kubernetes' own, shipped per [`Minor`] version, and those of custom resource
+//!   definitions.
+//! - `kinds`: which kinds a version serves, and which it has removed.
+//! - `structure`: an object against the schema of its kind; `custom` finds that of a custom resource.
+//! - `references`: selectors and names against everything else in the snapshot.
+//! - [`finding`]: what comes out.
+//!
+//! # Guarantees
+//! - An error is something that an API server of the checked versions refuses.
+//! - The same manifests give the same findings in the same order.
+
+mod custom;
+pub mod finding;
+mod kinds;
+mod references;
+pub mod schema;
+mod structure;
+mod version;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use driftless_model::{intake::Placed, manifest::Manifest};
+use serde_json::Value;
+
+pub use finding::{Finding, Rule, Severity};
+pub use version::Minor;
+
+use custom::Definitions;
+use kinds::Kind;
+use references::Index;
+use schema::Catalog;
+use structure::Fault;
+
+/// Why something here cannot be done at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A text that names no Kubernetes version.
+    #[error("`{0}` is not a Kubernetes version: write it like 1.36")]
+    Version(String),
+    /// OpenAPI documents that cannot be reduced.
+    #[error("cannot reduce these OpenAPI documents: {0}")]
+    Schema(String),
+}
+
+/// What manifests are checked against.
+#[derive(Debug)]
+pub struct Checks {
+    versions: Vec<Version>,
+    known: Vec<Manifest>,
+    notes: Vec<String>,
+}
+
+/// One Kubernetes version to check against.
+#[derive(Debug, Clone, Copy)]
+struct Version {
+    /// That the clusters run.
+    of_clusters: Minor,
+    /// Whose kinds are known: the nearest.
+    catalog: &'static Catalog,
+    /// Whether the clusters may know kinds and fields that the catalog does not.
+    may_know_more: bool,
+}
+
+impl Checks {
+    /// Checks for clusters that run `versions`; the newest that is known where there is none. `known` are the
+    /// manifests of the snapshot besides those that will be checked: other components.
+    #[must_use]
+    pub fn new(versions: impl IntoIterator<Item = Minor>, known: impl IntoIterator<Item = Manifest>) -> Self {
+        let mut asked: BTreeSet<_> = versions.into_iter().collect();
+        if asked.is_empty() {
+            asked.extend(schema::supported().next_back());
+        }
+        let mut notes = Vec::new();
+        let versions = asked.into_iter().map(|of_clusters| {
+            let (nearest, catalog) = Catalog::nearest(of_clusters);
+            if nearest != of_clusters {
+                notes.push(format!(
+                    "Kubernetes {of_clusters} is not known here: checked as {nearest}"
+                ));
+            }
+            Version {
+                of_clusters,
+                catalog,
+                may_know_more: nearest < of_clusters,
+            }
+        });
+        Self {
+            versions: versions.collect(),
+            known: known.into_iter().collect(),
+            notes,
+        }
+    }
+
+    /// What people should know about the checks themselves: versions that are checked as another.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Everything that is wrong with `pushed`, in the order of files and lines.
+    #[must_use]
+    pub fn run(&self, pushed: &[Placed]) -> Vec<Finding> {
+        let objects: Vec<_> = pushed
+            .iter()
+            .map(|placed| (&placed.manifest, placed.manifest.value()))
+            .collect();
+        let others: Vec<_> = self.known.iter().map(|manifest| (manifest, manifest.value())).collect();
+        let mut definitions = Definitions::default();
+        for (manifest, object) in others.iter().chain(&objects) {
+            definitions.add(manifest, object);
+        }
+        let index = Index::new(
+            others
+                .iter()
+                .chain(&objects)
+                .map(|(manifest, object)| (*manifest, object)),
+        );
+        let mut findings = Vec::new();
+        for (placed, (manifest, object)) in pushed.iter().zip(&objects) {
+            let mut faults = self.structure(&definitions, manifest, object);
+            faults.extend(references::faults(&index, manifest, object));
+            findings.extend(faults.into_iter().map(|fault| Finding {
+                severity: fault.severity,
+                rule: fault.rule,
+                place: placed.place(&fault.pointer),
+                object: manifest.id().clone(),
+                field: fault.field,
+                message: fault.message,
+            }));
+        }
+        findings.sort_by(|one, other| {
+            let order = |finding: &Finding| (finding.place.clone(), finding.field.clone(), finding.rule);
+            order(one).cmp(&order(other))
+        });
+        findings
+    }
+
+    /// What is wrong with an object by itself. What only some of the versions refuse says which.
+    fn structure(&self, definitions: &Definitions, manifest: &Manifest, object: &Value) -> Vec<Fault> {
+        let mut found: BTreeMap<Fault, Vec<Minor>> = BTreeMap::new();
+        for version in &self.versions {
+            for fault in version.faults(definitions, manifest, object) {
+                found.entry(fault).or_default().push(version.of_clusters);
+            }
+        }
+        let named = |(mut fault, versions): (Fault, Vec<Minor>)| {
+            if versions.len() < self.versions.len() {
+                let versions: Vec<_> = versions.iter().map(ToString::to_string).collect();
+                fault
+                    .message
+                    .push_str(&format!(" (on Kubernetes {})", versions.join(" and ")));
+            }
+            fault
+        };
+        found.into_iter().map(named).collect()
+    }
+}
+
+impl Version {
+    fn faults(&self, definitions: &Definitions, manifest: &Manifest, object: &Value) -> Vec<Fault> {
+        if let Some(faults) = definitions.check(self.catalog, manifest, object) {
+            return faults;
+        }
+        let (kind, fault) = kinds::look_up(self.catalog, self.of_clusters, manifest);
+        let mut faults: Vec<_> = fault.into_iter().collect();
+        if let Kind::BuiltIn(schema) = kind {
+            faults.extend(structure::built_in(&self.catalog.definitions, schema, object));
+        }
+        if self.may_know_more {
+            for fault in &mut faults {
+                if matches!(fault.rule, Rule::UnknownField | Rule::UnknownKind) {
+                    fault.severity = Severity::Warning;
+                }
+            }
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! All objects of a snapshot, as references look for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use driftless_model::manifest::{Manifest, ManifestId};
+use serde_json::Value;
+
+use super::{
+    labels::{Labels, Selector},
+    pod_labels,
+};
+
+/// What is in a snapshot.
+pub(crate) struct Index<'a> {
+    objects: BTreeMap<&'a ManifestId, &'a Value>,
+    /// The labels that Pods will have, by namespace.
+    pods: BTreeMap<&'a str, BTreeSet<Labels<'a>>>,
+    /// The Services that EndpointSlices are for.
+    endpoints: BTreeSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Index<'a> {
+    pub(crate) fn new(objects: impl IntoIterator<Item = (&'a Manifest, &'a Value)>) -> Self {
+        let mut index = Self {
+            objects: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            endpoints: BTreeSet::new(),
+        };
+        for (manifest, object) in objects {
+            index.add(manifest, object);
+        }
+        index
+    }
+
+    fn add(&mut self, manifest: &'a Manifest, object: &'a Value) {
+        let id = manifest.id();
+        self.objects.insert(id, object);
+        let namespace = id.namespace.as_deref().unwrap_or_default();
+        let pods = self.pods.entry(namespace).or_default();
+        if let Some(labels) = pod_labels(manifest, object) {
+            pods.insert(labels);
+        } else if driftless_model::kinds::scope(&id.group, &id.kind).is_none() {
+            labels_anywhere(object, pods);
+        }
+        match (id.group.as_str(), id.kind.as_str()) {
+            ("discovery.k8s.io", "EndpointSlice") => {
+                let service = object["metadata"]["labels"]["kubernetes.io/service-name"].as_str();
+                self.endpoints.extend(service.map(|service| (namespace, service)));
+            }
+            ("", "Endpoints") => {
+                self.endpoints.insert((namespace, id.name.as_str()));
+            }
+            _ => {}
+        }
+    }
+
+    /// The object of this identity.
+    pub(super) fn get(&self, id: &ManifestId) -> Option<&'a Value> {
+        self.objects.get(id).copied()
+    }
+
+    pub(super) fn has_endpoints(&self, namespace: Option<&str>, service: &str) -> bool {
+        self.endpoints.contains(&(namespace.unwrap_or_default(), service))
+    }
+
+    pub(super) fn selects_pods(&self, namespace: &str, selector: &Selector<'_>) -> bool {
+        let pods = self.pods.get(namespace).into_iter().flatten();
+        pods.into_iter().any(|labels| selector.selects_pods(labels))
+    }
+}
+
+/// The labels that a custom resource holds anywhere: an operator that makes Pods of it may give them any of these,
+/// and which ones only the operator knows.
+fn labels_anywhere<'a>(value: &'a Value, found: &mut BTreeSet<Labels<'a>>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                if key.to_lowercase().ends_with("labels") {
+                    let labels = Labels::of(value);
+                    if !labels.is_empty() {
+                        found.insert(labels);
+                    }
+                }
+                labels_anywhere(value, found);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                labels_anywhere(item, found);
+            }
+        }
+        _ => {}
+    }
+}

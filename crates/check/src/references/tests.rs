@@ -1,0 +1,1 @@
+//! Objects against the rest of a snapshot.
