@@ -3,13 +3,12 @@
 //! `cargo bench -p driftless-benches --bench spine [-- --json FILE]`; see docs/performance.md. Needs what
 //! `tests/kubernetes/install` builds, and says so loudly where it is not there.
 //!
-//! [`programs`] builds → [`stage`] starts server and agent → [`measure`] runs, with objects of [`workload`], beside
+//! `programs` builds → [`stage`] starts server and agent → [`measure`] runs, with objects of [`workload`], beside
 //! the [`bare`] loop that everything is compared with, seen by [`observe`] → [`report`] prints.
 
 mod bare;
 mod measure;
 mod observe;
-mod programs;
 mod report;
 mod stage;
 mod workload;
@@ -18,9 +17,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use driftless_benches::programs;
 use driftless_tests::{ControlPlane, Options};
 
-use crate::{measure::Measure, programs::Programs, stage::Stage};
+use crate::{
+    measure::Measure,
+    stage::{Programs, Stage},
+};
 
 /// Measures push, apply, change and rest.
 #[derive(Clone, Debug, Parser)]
@@ -52,7 +55,10 @@ async fn main() -> Result<()> {
     let Some(plane) = ControlPlane::for_test("benches/spine", Options::default()).await? else {
         return Ok(());
     };
-    let programs = Programs::build()?;
+    let programs = Programs {
+        driftless: programs::release("driftless-cli", "driftless")?,
+        agent: programs::release("driftless-agent", "driftless-agent")?,
+    };
     let stage = Stage::open(plane, &programs).await?;
     let report = Box::pin(Measure::new(&stage, &args).run()).await?;
     print!("{}", report.text());

@@ -1,6 +1,10 @@
 //! A server, a channel and an agent on a real API server: what is measured. Knows no figures.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use driftless_client::{Client, Enroll, Push, Pushed, Target};
@@ -24,8 +28,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::programs::Programs;
-
 /// For anything that should happen at once, on a machine that is busy.
 const SOON: Duration = Duration::from_secs(120);
 /// For all objects to be as pushed.
@@ -35,6 +37,13 @@ const STILL: Duration = Duration::from_millis(20);
 /// ...over such a time has nothing to do.
 const STILL_FOR: Duration = Duration::from_secs(2);
 
+/// What runs: release builds.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) driftless: PathBuf,
+    pub(crate) agent: PathBuf,
+}
+
 /// Everything that runs.
 pub(crate) struct Stage {
     agent: Mutex<Running>,
@@ -43,7 +52,7 @@ pub(crate) struct Stage {
     pub(crate) client: Client,
     channel: ChannelName,
     cluster: ClusterName,
-    agent_program: std::path::PathBuf,
+    agent_program: PathBuf,
     home: TempDir,
     /// Last, since the others talk to it.
     pub(crate) plane: ControlPlane,

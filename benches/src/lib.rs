@@ -1,4 +1,7 @@
-//! What figures are made of: medians and quantiles of a few runs. The benches call it; it measures nothing itself.
+//! What the benches share: the programs that are measured, and what figures are made of: medians and quantiles of a
+//! few runs. It measures nothing itself.
+
+pub mod programs;
 
 /// The value below which the share `q` of all lies, linearly between neighbours; 0 of none.
 pub fn quantile(values: &[f64], q: f64) -> f64 {

@@ -171,19 +171,7 @@ impl Running {
 
     /// Processor time used so far, in user and kernel, all threads.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let path = format!("/proc/{}/stat", self.pid());
-        let stat = fs::read_to_string(&path).with_context(|| format!("{} is gone: {path}", self.name))?;
-        // The command, second, may hold spaces and brackets; what follows its last bracket is regular.
-        let after = stat.rsplit_once(')').map(|(_, after)| after).unwrap_or_default();
-        let ticks: u64 = after
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
-        Ok(Duration::from_millis(
-            ticks * 1000 / rustix::param::clock_ticks_per_second(),
-        ))
+        cpu_time(self.pid()).with_context(|| format!("{} is gone", self.name))
     }
 
     /// The end of both outputs, headed and ready to be appended to an error.
@@ -225,6 +213,22 @@ impl Drop for Running {
             eprintln!("{} of the failed test:{}", self.name, self.tail());
         }
     }
+}
+
+/// Processor time that process `pid` used so far, in user and kernel, all threads.
+///
+/// # Errors
+/// Where there is none.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The command, second, may hold spaces and brackets; what follows its last bracket is regular.
+    let after = stat.rsplit_once(')').map(|(_, after)| after).unwrap_or_default();
+    let fields = after.split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(
+        ticks * 1000 / rustix::param::clock_ticks_per_second(),
+    ))
 }
 
 impl Log {

@@ -102,7 +102,7 @@ fn write_number(out: &mut Vec<u8>, number: &Number) {
     }
 }
 
-fn write_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     // serde_json escapes exactly what RFC 8785 escapes: the quote, the backslash, and controls below U+0020,
     // with the short forms where JSON has them and lower-case hex elsewhere. The golden vectors hold it to that.
     serde_json::to_writer(out, text).expect("a string written to memory cannot fail");

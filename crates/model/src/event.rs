@@ -35,6 +35,9 @@ pub enum Event {
         snapshot: ObjectHash,
         /// Who pushed and from what.
         provenance: Provenance,
+        /// By what the push is known if it is repeated; a pusher need not give it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<PushKey>,
     },
     /// A cluster may join with a one-time token, or may join anew: what it held before is void.
     ClusterEnrolled {
@@ -68,6 +71,16 @@ impl Event {
             Self::ClusterEnrolled { .. } | Self::ClusterJoined { .. } => None,
         }
     }
+}
+
+/// By what a repeated push is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushKey {
+    /// sha256 of what the pusher drew for this push, and sends with every repetition.
+    pub nonce: ObjectHash,
+    /// Hash of what was asked for, so that nothing else passes for a repetition.
+    pub request: ObjectHash,
 }
 
 /// A one-time token, by hash: the token itself is never stored.

@@ -11,26 +11,30 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    canonical,
     directive::{self, Directive},
-    event::{Event, JoinToken},
+    event::{Event, JoinToken, PushKey},
     hash::ObjectHash,
     journal::Entry,
     name::{ChannelName, ClusterName, ComponentName, Labels},
-    snapshot::{self, Components, Provenance, Snapshot},
+    shared::Shared,
+    snapshot::{self, Components, Provenance},
 };
 
+mod recent;
 mod refusal;
 
+pub use recent::{Done, MAX_REMEMBERED, REMEMBERED_FOR, Recent};
 pub use refusal::Refusal;
 
-/// Everything that the journal says about the fleet.
+/// Everything that the journal says about the fleet. A clone is cheap; it copies what is then changed in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fleet {
     /// The channels by name.
-    pub channels: BTreeMap<ChannelName, Channel>,
+    pub channels: BTreeMap<ChannelName, Shared<Channel>>,
     /// The enrolled clusters by name.
-    pub clusters: BTreeMap<ClusterName, Cluster>,
+    pub clusters: Shared<BTreeMap<ClusterName, Cluster>>,
 }
 
 /// A line of snapshots.
@@ -47,6 +51,9 @@ pub struct Channel {
     pub components: Components,
     /// Who last set each component: what a push that comes too late is told.
     pub setters: BTreeMap<ComponentName, Setter>,
+    /// The last pushes that carried a key: one that is repeated is answered as it was the first time.
+    #[serde(default, skip_serializing_if = "Recent::is_empty")]
+    pub recent: Recent,
 }
 
 /// Who last set or removed a component.
@@ -115,6 +122,8 @@ pub enum Intent {
         expected: Option<Expected>,
         /// Who pushes and from what.
         provenance: Provenance,
+        /// sha256 of what the pusher drew for this push, the same in every repetition; `None` if it drew nothing.
+        nonce: Option<ObjectHash>,
     },
     /// Let a cluster join, or join anew.
     EnrollCluster {
@@ -149,22 +158,89 @@ pub struct Expected {
     pub components: Components,
 }
 
+/// What has to be done about an intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// This event carries it out.
+    Append(Box<Append>),
+    /// Nothing: the state is already as wanted.
+    Unchanged,
+    /// Nothing: it was carried out before, and its pusher asks again.
+    Repeated {
+        /// The entry that did.
+        seq: u64,
+        /// The snapshot that it made.
+        snapshot: ObjectHash,
+    },
+}
+
 /// What carries an intent out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Append {
     /// The event to append.
     pub event: Event,
     /// The snapshot that the event names: it must be stored before the entry that holds the event.
-    pub snapshot: Option<Snapshot>,
+    pub snapshot: Option<snapshot::Encoded>,
+}
+
+/// What a push comes to.
+enum Publishing {
+    /// These components change.
+    Change(BTreeMap<ComponentName, Option<ObjectHash>>, Option<PushKey>),
+    Unchanged,
+    Repeated(Done),
 }
 
 impl Fleet {
-    /// Checks an intent against the state at `now`, and says which event carries it out;
-    /// `None` when the state is already as wanted.
+    /// Decides an intent at `now` and folds the event that it makes, which will be in entry `seq`:
+    /// [`Fleet::decide`] and then [`Fleet::apply_event`], at the cost of one of them.
+    ///
+    /// # Errors
+    /// The [`Refusal`] says what stands against it; unless it is [`Refusal::Invalid`], the state is as it was.
+    pub fn carry_out(&mut self, intent: &Intent, seq: u64, now: Timestamp) -> Result<Decision, Refusal> {
+        let Intent::Publish {
+            channel: name,
+            components,
+            expected,
+            provenance,
+            nonce,
+        } = intent
+        else {
+            let decision = self.decide(intent, now)?;
+            if let Decision::Append(append) = &decision {
+                self.apply_event(&append.event, seq, now)?;
+            }
+            return Ok(decision);
+        };
+        let (components, key) =
+            match self.decide_publish(name, components, expected.as_ref(), provenance, nonce.as_ref())? {
+                Publishing::Change(components, key) => (components, key),
+                Publishing::Unchanged => return Ok(Decision::Unchanged),
+                Publishing::Repeated(Done { seq, snapshot, .. }) => return Ok(Decision::Repeated { seq, snapshot }),
+            };
+        let channel = self.channels.get_mut(name).expect("it was found when that was decided");
+        let snapshot = channel.advance(&components, provenance, now, seq);
+        if let Some(key) = key {
+            channel.remember(key, seq);
+        }
+        let event = Event::Published {
+            channel: name.clone(),
+            components,
+            snapshot: snapshot.hash(),
+            provenance: provenance.clone(),
+            key,
+        };
+        Ok(Decision::Append(Box::new(Append {
+            event,
+            snapshot: Some(snapshot),
+        })))
+    }
+
+    /// Checks an intent against the state at `now`, and says which event carries it out, if one has to.
     ///
     /// # Errors
     /// The [`Refusal`] says what stands against it.
-    pub fn decide(&self, intent: &Intent, now: Timestamp) -> Result<Option<Append>, Refusal> {
+    pub fn decide(&self, intent: &Intent, now: Timestamp) -> Result<Decision, Refusal> {
         match intent {
             Intent::CreateChannel { channel, author } => {
                 if self.channels.contains_key(channel) {
@@ -175,12 +251,8 @@ impl Fleet {
                     author: author.clone(),
                 }))
             }
-            Intent::Publish {
-                channel,
-                components,
-                expected,
-                provenance,
-            } => self.decide_publish(channel, components, expected.as_ref(), provenance, now),
+            // On a copy, since which snapshot it makes is known only once it is made.
+            Intent::Publish { .. } => self.clone().carry_out(intent, 0, now),
             Intent::EnrollCluster {
                 cluster,
                 channel,
@@ -211,15 +283,30 @@ impl Fleet {
         components: &BTreeMap<ComponentName, Option<ObjectHash>>,
         expected: Option<&Expected>,
         provenance: &Provenance,
-        now: Timestamp,
-    ) -> Result<Option<Append>, Refusal> {
+        nonce: Option<&ObjectHash>,
+    ) -> Result<Publishing, Refusal> {
         let channel = self.channel(name)?;
+        let key = nonce.map(|nonce| PushKey {
+            nonce: *nonce,
+            request: request_hash(components, expected, provenance),
+        });
+        // Before all else: what stands against it now did not when it was carried out.
+        if let Some(done) = key.as_ref().and_then(|key| channel.recent.get(&key.nonce)) {
+            if Some(done.key) != key {
+                return Err(Refusal::KeyReused {
+                    channel: name.clone(),
+                    snapshot: done.snapshot,
+                    time: done.time,
+                });
+            }
+            return Ok(Publishing::Repeated(done.clone()));
+        }
         let differing = components
             .iter()
             .filter(|(component, bundle)| channel.components.get(component) != bundle.as_ref());
         let components: BTreeMap<_, _> = differing.map(|(name, bundle)| (name.clone(), *bundle)).collect();
         if components.is_empty() {
-            return Ok(None);
+            return Ok(Publishing::Unchanged);
         }
         if let Some(expected) = expected {
             for component in components.keys() {
@@ -233,20 +320,10 @@ impl Fleet {
                 }
             }
         }
-        let snapshot = channel.successor(&components, provenance, now);
-        let event = Event::Published {
-            channel: name.clone(),
-            components,
-            snapshot: snapshot.hash(),
-            provenance: provenance.clone(),
-        };
-        Ok(Some(Append {
-            event,
-            snapshot: Some(snapshot),
-        }))
+        Ok(Publishing::Change(components, key))
     }
 
-    fn decide_join(&self, token: &ObjectHash, key: &ObjectHash, now: Timestamp) -> Result<Option<Append>, Refusal> {
+    fn decide_join(&self, token: &ObjectHash, key: &ObjectHash, now: Timestamp) -> Result<Decision, Refusal> {
         for (name, cluster) in &self.clusters {
             match &cluster.membership {
                 Membership::Invited { join } if join.hash == *token => {
@@ -265,7 +342,7 @@ impl Fleet {
                     key: known,
                     ..
                 } if used == token && known == key => {
-                    return Ok(None);
+                    return Ok(Decision::Unchanged);
                 }
                 Membership::Joined { token: used, time, .. } if used == token => {
                     return Err(Refusal::TokenUsed {
@@ -308,8 +385,9 @@ impl Fleet {
                     snapshot: None,
                     components: Components::new(),
                     setters: BTreeMap::new(),
+                    recent: Recent::default(),
                 };
-                if self.channels.insert(channel.clone(), created).is_some() {
+                if self.channels.insert(channel.clone(), created.into()).is_some() {
                     return Err(invalid("it creates a channel that exists"));
                 }
             }
@@ -318,16 +396,18 @@ impl Fleet {
                 components,
                 snapshot,
                 provenance,
+                key,
             } => {
                 let channel = self
                     .channels
                     .get_mut(channel)
                     .ok_or_else(|| invalid("it publishes to no channel"))?;
-                let successor = channel.successor(components, provenance, time);
-                if successor.hash() != *snapshot {
+                if channel.advance(components, provenance, time, seq).hash() != *snapshot {
                     return Err(invalid("its snapshot is not what its components make"));
                 }
-                channel.advance(*snapshot, successor, components, seq);
+                if key.is_some_and(|key| !channel.remember(key, seq)) {
+                    return Err(invalid("it repeats a push that was carried out before"));
+                }
             }
             Event::ClusterEnrolled {
                 cluster,
@@ -368,7 +448,8 @@ impl Fleet {
     /// # Errors
     /// [`Refusal::UnknownChannel`], which lists the ones there are.
     pub fn channel(&self, name: &ChannelName) -> Result<&Channel, Refusal> {
-        self.channels.get(name).ok_or_else(|| Refusal::UnknownChannel {
+        let channel = self.channels.get(name).map(|channel| &**channel);
+        channel.ok_or_else(|| Refusal::UnknownChannel {
             channel: name.clone(),
             known: self.channels.keys().cloned().collect(),
         })
@@ -400,51 +481,59 @@ impl Fleet {
 }
 
 impl Channel {
-    fn successor(
-        &self,
+    /// Makes the next snapshot.
+    fn advance(
+        &mut self,
         changes: &BTreeMap<ComponentName, Option<ObjectHash>>,
         provenance: &Provenance,
         time: Timestamp,
-    ) -> Snapshot {
-        let mut components = self.components.clone();
+        seq: u64,
+    ) -> snapshot::Encoded {
         for (name, bundle) in changes {
             match bundle {
-                Some(bundle) => components.insert(name.clone(), *bundle),
-                None => components.remove(name),
+                Some(bundle) => self.components.insert(name.clone(), *bundle),
+                None => self.components.remove(name),
             };
         }
-        Snapshot {
-            format: snapshot::FORMAT,
-            components,
-            parent: self.snapshot,
-            time,
-            provenance: provenance.clone(),
-        }
-    }
-
-    fn advance(
-        &mut self,
-        hash: ObjectHash,
-        snapshot: Snapshot,
-        changes: &BTreeMap<ComponentName, Option<ObjectHash>>,
-        seq: u64,
-    ) {
+        let encoded = snapshot::encode(&self.components, self.snapshot, time, provenance);
         let setter = Setter {
-            author: snapshot.provenance.author,
-            snapshot: hash,
-            time: snapshot.time,
+            author: provenance.author.clone(),
+            snapshot: encoded.hash(),
+            time,
         };
         self.setters
             .extend(changes.keys().map(|name| (name.clone(), setter.clone())));
         self.sequence = seq;
-        self.changed = snapshot.time;
-        self.snapshot = Some(hash);
-        self.components = snapshot.components;
+        self.changed = time;
+        self.snapshot = Some(encoded.hash());
+        encoded
+    }
+
+    /// Remembers the push that made the newest snapshot. Says whether it was new.
+    fn remember(&mut self, key: PushKey, seq: u64) -> bool {
+        let Some(snapshot) = self.snapshot else { return false };
+        self.recent.insert(Done {
+            key,
+            seq,
+            snapshot,
+            time: self.changed,
+        })
     }
 }
 
-fn append(event: Event) -> Option<Append> {
-    Some(Append { event, snapshot: None })
+/// Hash of all that a push asks for, its channel aside: keys are remembered per channel.
+fn request_hash(
+    components: &BTreeMap<ComponentName, Option<ObjectHash>>,
+    expected: Option<&Expected>,
+    provenance: &Provenance,
+) -> ObjectHash {
+    // In brackets, so that nothing expected and nothing there differ.
+    let expected = expected.map(|expected| [expected.parent]);
+    ObjectHash::of(&canonical::document(&(components, expected, provenance)))
+}
+
+fn append(event: Event) -> Decision {
+    Decision::Append(Box::new(Append { event, snapshot: None }))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@
 //! [`effect`] says what a change does to a whole fleet, group by group.
 //!
 //! Ways in: [`yaml`] reads text as kubectl does, [`intake`] turns files into manifests or into problems that
-//! name file and line. [`name`] holds the newtypes, [`join`] what an agent needs to find its server.
+//! name file and line. [`name`] holds the newtypes, [`shared`] values that are cheap to copy, [`join`] what an agent needs to find its server.
 
 pub mod bundle;
 pub mod canonical;
@@ -35,6 +35,7 @@ pub mod name;
 pub mod overlay;
 pub mod render;
 pub mod selector;
+pub mod shared;
 pub mod snapshot;
 pub mod status;
 pub mod substitute;

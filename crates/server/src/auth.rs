@@ -210,7 +210,7 @@ mod tests {
             membership,
         };
         Fleet {
-            clusters: [("edge".parse().unwrap(), cluster)].into(),
+            clusters: BTreeMap::from([("edge".parse().unwrap(), cluster)]).into(),
             ..Fleet::default()
         }
     }

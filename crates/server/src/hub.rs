@@ -107,7 +107,7 @@ impl Hub {
             let all = fleet
                 .channels
                 .iter()
-                .map(|(name, channel)| (name, channel, current(name)));
+                .map(|(name, channel)| (name, &**channel, current(name)));
             all.filter(|(_, channel, before)| before.as_ref().is_none_or(|before| before.sequence != channel.sequence))
                 .collect()
         };

@@ -57,10 +57,23 @@ impl Server {
     /// # Errors
     /// When a file, the bucket or the port cannot be used; a broken journal is named entry by number.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
+        let folder = DataFolder::open(&settings.data)?;
+        let bucket = match &settings.bucket {
+            Some(url) => Bucket::open(url).await?,
+            None => Bucket::open(&folder.path("bucket").to_string_lossy()).await?,
+        };
+        Self::start_on(bucket, settings).await
+    }
+
+    /// As [`Server::start`], on a bucket that is open already, whatever `settings` say of it: fakes go in here.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_on(bucket: Bucket, settings: Settings) -> Result<Self, Error> {
         let Settings {
             data,
             listen,
-            bucket,
+            bucket: _,
             tls,
             client_ca,
             names,
@@ -75,10 +88,6 @@ impl Server {
         let serving = Arc::new(Serving::open(&folder, &authority, tls, names, clock())?);
         let verifiers = Verifiers::new(&authority, client_ca.as_deref())?;
 
-        let bucket = match bucket {
-            Some(url) => Bucket::open(&url).await?,
-            None => Bucket::open(&folder.path("bucket").to_string_lossy()).await?,
-        };
         let seed = OsRng
             .try_next_u64()
             .map_err(|error| Error::Setting(format!("no random numbers: {error}")))?;

@@ -11,7 +11,7 @@ mod url;
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::Bytes;
-use driftless_model::{bundle, hash::ObjectHash};
+use driftless_model::{bundle, hash::ObjectHash, snapshot::Encoded};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 
@@ -82,6 +82,14 @@ impl Bucket {
         Self { store }
     }
 
+    /// The same bucket with something in between: delays and faults go in here.
+    #[must_use]
+    pub fn wrapped(self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
+        Self {
+            store: wrap(self.store),
+        }
+    }
+
     /// Stores an object. One that is there already is left as it is.
     ///
     /// # Errors
@@ -102,6 +110,15 @@ impl Bucket {
         self.put_new(&layout::object(&hash), compressed.into(), || format!("object {hash}"))
             .await?;
         Ok(hash)
+    }
+
+    /// As [`Bucket::put_object`], for a snapshot whose name is known.
+    pub(crate) async fn put_snapshot(&self, snapshot: &Encoded) -> Result<(), Error> {
+        let hash = snapshot.hash();
+        let compressed = compress(snapshot.bytes());
+        self.put_new(&layout::object(&hash), compressed.into(), || format!("snapshot {hash}"))
+            .await?;
+        Ok(())
     }
 
     /// Stores an object that arrived compressed, and returns its uncompressed bytes.

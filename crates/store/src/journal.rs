@@ -87,10 +87,17 @@ pub struct State {
 pub struct Outcome {
     /// The entry that holds the event; when nothing changed, one after which the state is as wanted.
     pub seq: u64,
-    /// What was decided; `None` when the state already was as wanted.
+    /// What was decided; `None` when the state already was as wanted, or it was decided when this was asked first.
     pub event: Option<Event>,
-    /// The snapshot that the event names.
+    /// The snapshot that the event names, or named then.
     pub snapshot: Option<ObjectHash>,
+}
+
+impl Outcome {
+    /// Is there no event of this intent, neither from now nor from when it was asked first?
+    pub fn is_unchanged(&self) -> bool {
+        self.event.is_none() && self.snapshot.is_none()
+    }
 }
 
 /// An intent on its way to the task, and where its answer goes.
@@ -148,8 +155,9 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Refused`] when the state stands against it. [`Error::is_retryable`] when the bucket does not
-    /// answer: the event may then be in the journal or not. Submitting the same again is safe: an intent whose
-    /// effect is there already changes nothing, or is refused as already there.
+    /// answer: the event may then be in the journal or not. Submitting the same again is safe: a push with a nonce is
+    /// answered as it was the first time, whatever came after; any other intent whose effect is there already
+    /// changes nothing, or is refused as already there.
     pub async fn submit(&self, intent: Intent) -> Result<Outcome, Error> {
         let (answer, answered) = oneshot::channel();
         self.intents

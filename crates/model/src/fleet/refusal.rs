@@ -42,6 +42,19 @@ pub enum Refusal {
         /// Who was faster.
         winner: Option<Box<Setter>>,
     },
+    /// A push that passes for a repetition of another one.
+    #[error(
+        "the idempotency key of this push was used at {time} for another push to channel `{channel}`, which made \
+        snapshot {}: draw a new key for every push, and send the same only with the very same request", .snapshot.short()
+    )]
+    KeyReused {
+        /// The channel.
+        channel: ChannelName,
+        /// What the other push made.
+        snapshot: ObjectHash,
+        /// When.
+        time: Timestamp,
+    },
     /// A join token that no cluster waits for.
     #[error(
         "this join token is not known: it was replaced by a newer one, or belongs to another server; \
@@ -84,6 +97,11 @@ impl Refusal {
     /// Did somebody else get there first?
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })
+    }
+
+    /// Was a key sent that belongs to another request?
+    pub fn is_reused_key(&self) -> bool {
+        matches!(self, Self::KeyReused { .. })
     }
 
     /// Is something that was named not there?

@@ -161,7 +161,7 @@ impl Core {
         let record = &fleet.clusters[name];
         self.table
             .row(name)
-            .message(name, record, fleet.channels.get(&record.channel), (self.clock)())
+            .message(name, record, fleet.channel(&record.channel).ok(), (self.clock)())
     }
 }
 
@@ -217,7 +217,7 @@ impl Watch {
             if !is_here && !self.sent.contains_key(name) {
                 continue;
             }
-            let home = fleet.channels.get(&record.channel);
+            let home = fleet.channel(&record.channel).ok();
             let row = self.core.table.row(name);
             let mark = row.mark(record, home);
             if is_here && self.sent.get(name) == Some(&mark) {

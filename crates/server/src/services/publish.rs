@@ -251,11 +251,12 @@ impl Service {
             components,
             expected,
             provenance,
+            nonce: None,
         };
         let outcome = self.core.journal.submit(intent).await?;
 
         let fleet = &self.core.state().fleet;
-        let unchanged = outcome.event.is_none();
+        let unchanged = outcome.is_unchanged();
         let snapshot = outcome.snapshot.or(fleet.channel(&channel)?.snapshot);
         Ok(v1::PublishResponse {
             snapshot: snapshot.as_ref().map(to_hash).unwrap_or_default(),

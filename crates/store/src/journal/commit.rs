@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use driftless_model::{
     event::Event,
-    fleet::{Append, Intent},
+    fleet::{Append, Decision, Intent, Refusal},
     journal::Entry,
-    snapshot::Snapshot,
+    snapshot::Encoded,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -217,11 +217,14 @@ impl Task {
     }
 
     /// Stores what the events name, before an entry names it.
-    async fn put_snapshots(&mut self, snapshots: &[Bytes]) -> Result<(), Error> {
+    async fn put_snapshots(&mut self, snapshots: &[Encoded]) -> Result<(), Error> {
         let mut attempt = 0;
         loop {
             // Collected, since the compiler cannot tell that a stream over the closure is `Send`.
-            let puts: Vec<_> = snapshots.iter().map(|bytes| self.bucket.put_object(bytes)).collect();
+            let puts: Vec<_> = snapshots
+                .iter()
+                .map(|snapshot| self.bucket.put_snapshot(snapshot))
+                .collect();
             let stored = stream::iter(puts)
                 .buffer_unordered(CONCURRENCY)
                 .try_for_each(|_| async { Ok(()) })
@@ -275,7 +278,7 @@ fn answer_all(batch: Vec<Pending>, error: &Error) {
 struct Plan {
     time: Timestamp,
     events: Vec<Event>,
-    snapshots: Vec<Bytes>,
+    snapshots: Vec<Encoded>,
     answers: Vec<Answer>,
 }
 
@@ -291,15 +294,30 @@ impl Plan {
             answers: Vec::new(),
         };
         for intent in intents {
-            let answer = match fleet.decide(intent, time) {
-                Err(refusal) => Err(refusal.into()),
-                Ok(None) => Ok(Outcome {
+            let answer = match fleet.carry_out(intent, seq, time) {
+                Ok(Decision::Append(append)) => {
+                    let Append { event, snapshot } = *append;
+                    let hash = snapshot.as_ref().map(Encoded::hash);
+                    plan.snapshots.extend(snapshot);
+                    plan.events.push(event.clone());
+                    Ok(Outcome {
+                        seq,
+                        event: Some(event),
+                        snapshot: hash,
+                    })
+                }
+                Ok(Decision::Unchanged) => Ok(Outcome {
                     seq: if plan.events.is_empty() { state.tip.seq } else { seq },
                     event: None,
                     snapshot: None,
                 }),
-                Ok(Some(Append { event, snapshot })) => match fleet.apply_event(&event, seq, time) {
-                    Err(refusal) => {
+                Ok(Decision::Repeated { seq, snapshot }) => Ok(Outcome {
+                    seq,
+                    event: None,
+                    snapshot: Some(snapshot),
+                }),
+                Err(refusal) => {
+                    if matches!(refusal, Refusal::Invalid { .. }) {
                         // Half-applied: start over from what the events so far make.
                         fleet = state.fleet.clone();
                         for event in &plan.events {
@@ -307,19 +325,9 @@ impl Plan {
                                 .apply_event(event, seq, time)
                                 .expect("it applied to the same state before");
                         }
-                        Err(refusal.into())
                     }
-                    Ok(()) => {
-                        let hash = snapshot.as_ref().map(Snapshot::hash);
-                        plan.snapshots.extend(snapshot.map(|snapshot| snapshot.encode().into()));
-                        plan.events.push(event.clone());
-                        Ok(Outcome {
-                            seq,
-                            event: Some(event),
-                            snapshot: hash,
-                        })
-                    }
-                },
+                    Err(refusal.into())
+                }
             };
             plan.answers.push(answer);
         }

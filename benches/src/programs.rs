@@ -9,28 +9,16 @@ use anyhow::{Context as _, Result, ensure};
 use driftless_tests::process::BINARIES;
 use serde_json::Value;
 
-/// Where they are.
-#[derive(Debug)]
-pub(crate) struct Programs {
-    pub(crate) driftless: PathBuf,
-    pub(crate) agent: PathBuf,
-}
-
-impl Programs {
-    /// Takes those in the folder that `DRIFTLESS_BINARIES` names, or builds them.
-    pub(crate) fn build() -> Result<Self> {
-        if let Some(folder) = std::env::var_os(BINARIES).filter(|value| !value.is_empty()) {
-            let folder = std::path::absolute(folder)?;
-            return Ok(Self {
-                driftless: folder.join("driftless"),
-                agent: folder.join("driftless-agent"),
-            });
-        }
-        Ok(Self {
-            driftless: built("driftless-cli", "driftless")?,
-            // Alone: built together, it would get the features that only the server needs.
-            agent: built("driftless-agent", "driftless-agent")?,
-        })
+/// The file of `program` of `package`: in the folder that `DRIFTLESS_BINARIES` names, or built.
+///
+/// Built one by one: built together, a small program would get the features that only a large one needs.
+///
+/// # Errors
+/// Where the build fails; cargo has told why by then.
+pub fn release(package: &str, program: &str) -> Result<PathBuf> {
+    match std::env::var_os(BINARIES).filter(|value| !value.is_empty()) {
+        Some(folder) => Ok(std::path::absolute(folder)?.join(program)),
+        None => built(package, program),
     }
 }
 
