@@ -24,6 +24,9 @@ pub struct Push {
     pub message: String,
     /// Where the manifests come from: `host`, `path`, `commit` and the like.
     pub source: BTreeMap<String, String>,
+    /// By what the server knows this push when it comes again; absent: one is drawn, and sent with every repetition
+    /// of the request. Set it to repeat a push from another process: the same key, with the very same push.
+    pub idempotency_key: Option<String>,
 }
 
 /// What a channel held when a push was prepared.
@@ -45,6 +48,7 @@ impl Push {
             expected_parent: None,
             message: String::new(),
             source: BTreeMap::new(),
+            idempotency_key: None,
         }
     }
 
@@ -70,7 +74,7 @@ impl Push {
     }
 }
 
-/// How far a push is.
+/// How far a push is. Small bundles go along with the change itself: then there is nothing to tell but that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// The server was asked which of the objects it lacks.

@@ -198,6 +198,8 @@ fn is_same(a: &ObjectHash, b: &ObjectHash) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use driftless_model::event::JoinToken;
 
     use super::*;

@@ -100,6 +100,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             expected_parent,
             message,
             source: provenance::of(&paths),
+            idempotency_key: None,
         };
         let pushed = client.push(push, show_progress).await;
         output::progress("");

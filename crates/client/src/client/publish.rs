@@ -1,9 +1,11 @@
-//! Pushing: ask which objects are missing, upload those, publish. Every step is safe to repeat.
+//! Pushing: ask which objects are missing, upload those, publish; small ones go along with the publishing. Every step
+//! is safe to repeat.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use driftless_model::name::ComponentName;
+use rand::{TryRngCore as _, rngs::OsRng};
 
 use super::*;
 use crate::push::{Parent, Progress, Push, Pushed};
@@ -12,6 +14,8 @@ use crate::push::{Parent, Progress, Push, Pushed};
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Compressed bytes after which an upload request is closed and acknowledged before the next one.
 const UPLOAD_BATCH: usize = 8 << 20;
+/// Bundles of no more bytes together, uncompressed, go along with the publishing: less than asking for them costs.
+const ALONG: usize = 64 << 10;
 /// As zstd's own default: more effort costs time in every push and saves little.
 const LEVEL: i32 = 3;
 
@@ -26,7 +30,8 @@ impl Client {
     /// Pushes. `progress` is told how far it is.
     ///
     /// # Guarantees
-    /// Either all components are as asked, or none changed. Repeating a push that succeeded changes nothing.
+    /// Either all components are as asked, or none changed. A push is carried out once, however often it had to be
+    /// repeated because an answer was lost: what others pushed in the meantime stays.
     ///
     /// # Errors
     /// `is_conflict` when somebody else changed one of the components since `expected_parent`; `is_not_found`
@@ -39,9 +44,17 @@ impl Client {
             expected_parent,
             message,
             source,
+            idempotency_key,
         } = push;
+        let idempotency_key = idempotency_key.map_or_else(draw_key, Ok)?;
         let encoded = bundles.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        let uploaded = self.upload(&encoded, &mut progress).await?;
+        let size: usize = encoded.iter().map(|encoded| encoded.bytes.len()).sum();
+        let (objects, uploaded) = if size <= ALONG {
+            let objects = encoded.iter().map(|encoded| object(&encoded.hash, &encoded.bytes));
+            (objects.collect::<Result<_, _>>()?, 0)
+        } else {
+            (Vec::new(), self.upload(&encoded, &mut progress).await?)
+        };
         progress(Progress::Publishing);
         let set = encoded.iter().map(|encoded| v1::ComponentChange {
             component: encoded.component.to_string(),
@@ -60,6 +73,8 @@ impl Client {
             }),
             message,
             source,
+            idempotency_key,
+            objects,
         };
         let response = self
             .repeat(ANSWER_TIMEOUT, || {
@@ -72,7 +87,7 @@ impl Client {
             sequence: response.sequence,
             unchanged: response.unchanged,
             clusters: response.clusters,
-            uploaded,
+            uploaded: uploaded + response.stored as usize,
         })
     }
 
@@ -102,10 +117,7 @@ impl Client {
         for hash in &missing {
             // A hash that was not asked about is not ours to send.
             let Some(bytes) = by_hash.get(hash) else { continue };
-            batch.push(v1::Object {
-                hash: proto::to_hash(hash),
-                zstd: compress(hash, bytes)?,
-            });
+            batch.push(object(hash, bytes)?);
             if batch.iter().map(|object| object.zstd.len()).sum::<usize>() >= UPLOAD_BATCH {
                 self.put(std::mem::take(&mut batch), missing.len(), &mut sent, progress)
                     .await?;
@@ -154,6 +166,21 @@ fn encode(bundle: &Bundle) -> Result<Encoded, Error> {
         hash: ObjectHash::of(&bytes),
         bytes,
     })
+}
+
+fn object(hash: &ObjectHash, bytes: &[u8]) -> Result<v1::Object, Error> {
+    Ok(v1::Object {
+        hash: proto::to_hash(hash),
+        zstd: compress(hash, bytes)?,
+    })
+}
+
+/// 128 random bits: no two pushes ever draw the same.
+fn draw_key() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    let drawn = OsRng.try_fill_bytes(&mut bytes);
+    drawn.map_err(|error| Error::Target(format!("no random numbers for the key of a push: {error}")))?;
+    Ok(hex::encode(bytes))
 }
 
 fn compress(hash: &ObjectHash, bytes: &[u8]) -> Result<Bytes, Error> {

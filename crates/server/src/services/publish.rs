@@ -6,16 +6,17 @@ mod history;
 mod upload;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
+use bytes::Bytes;
 use driftless_model::{
     bundle,
     fleet::{self, Expected, Intent},
     hash::ObjectHash,
     name::{ChannelName, ComponentName},
-    snapshot::{Provenance, Snapshot},
+    snapshot::{Components, Provenance, Snapshot},
 };
 use driftless_proto::{hash, opt_hash, to_hash, v1};
 use driftless_store::Error as StoreError;
@@ -31,6 +32,7 @@ const MAX_COMPONENTS: usize = 1000;
 const MAX_MESSAGE: usize = 16 * 1024;
 const MAX_SOURCE_ENTRIES: usize = 64;
 const MAX_SOURCE_BYTES: usize = 16 * 1024;
+const MAX_KEY: usize = 128;
 const DEFAULT_LOG: u32 = 20;
 const MAX_LOG: u32 = 1000;
 /// Prefixes found are answered up to this many: more are no use to anybody.
@@ -200,12 +202,20 @@ impl Service {
 
     async fn put(&self, object: v1::Object) -> Result<(), Failure> {
         let hash = hash("object.hash", &object.hash)?;
-        let permit = self.checks.acquire().await.map_err(|_| Failure::Stopping)?;
-        let size = object.zstd.len();
-        let bytes = upload::check(hash, object.zstd).await?;
-        drop(permit);
+        let (bytes, size) = self.check(hash, object.zstd).await?;
+        self.keep(&bytes, size).await
+    }
+
+    /// The uncompressed bytes of an upload, and how many it had on its way.
+    async fn check(&self, hash: ObjectHash, zstd: Bytes) -> Result<(Bytes, usize), Failure> {
+        let _permit = self.checks.acquire().await.map_err(|_| Failure::Stopping)?;
+        let size = zstd.len();
+        Ok((upload::check(hash, zstd).await?, size))
+    }
+
+    async fn keep(&self, bytes: &Bytes, size: usize) -> Result<(), Failure> {
         // Compressed anew: agents get a frame that this server made, whatever the sender's tool does.
-        self.core.bucket.put_object(&bytes).await?;
+        self.core.bucket.put_object(bytes).await?;
         self.core.metrics.objects_received.inc_by(size as u64);
         Ok(())
     }
@@ -217,22 +227,17 @@ impl Service {
             expected_parent,
             message,
             source,
+            idempotency_key,
+            objects,
         } = request;
         let channel = parse_channel(&channel)?;
         check_provenance(&message, &source)?;
+        let nonce = read_key(&idempotency_key)?;
         let components = read_components(&components)?;
         // First of all, so that a typo is told before anything else.
-        self.core.state().fleet.channel(&channel)?;
-        let bundles = components
-            .iter()
-            .filter_map(|(component, bundle)| bundle.map(|bundle| (component, bundle)));
-        let checks: Vec<_> = bundles
-            .map(|(component, bundle)| self.check_bundle(component, bundle))
-            .collect();
-        stream::iter(checks)
-            .buffer_unordered(CONCURRENCY)
-            .try_collect::<()>()
-            .await?;
+        let state = self.core.state();
+        let known = &state.fleet.channel(&channel)?.components;
+        let stored = self.take_bundles(&components, known, objects).await?;
         let expected = match &expected_parent {
             None => None,
             Some(parent) if parent.is_empty() => Some(Expected {
@@ -251,7 +256,7 @@ impl Service {
             components,
             expected,
             provenance,
-            nonce: None,
+            nonce,
         };
         let outcome = self.core.journal.submit(intent).await?;
 
@@ -263,7 +268,46 @@ impl Service {
             sequence: if unchanged { 0 } else { outcome.seq },
             unchanged,
             clusters: followers(fleet, &channel),
+            stored,
         })
+    }
+
+    /// Checks the bundles of a push: those that come along are stored, the others have to be there. Says how many
+    /// were new.
+    async fn take_bundles(
+        &self,
+        components: &BTreeMap<ComponentName, Option<ObjectHash>>,
+        known: &Components,
+        objects: Vec<v1::Object>,
+    ) -> Result<u32, Failure> {
+        let mut along = read_objects(objects, components)?;
+        let bundles = components
+            .iter()
+            .filter_map(|(component, bundle)| bundle.map(|bundle| (component, bundle)))
+            // What the channel is at is there, and was checked when it was pushed.
+            .filter(|(component, bundle)| known.get(*component) != Some(bundle));
+        let checks: Vec<_> = bundles
+            .map(|(component, bundle)| self.take_bundle(component, bundle, along.remove(&bundle)))
+            .collect();
+        let stored: Vec<bool> = stream::iter(checks).buffer_unordered(CONCURRENCY).try_collect().await?;
+        Ok(stored.into_iter().map(u32::from).sum())
+    }
+
+    /// Checks that a bundle is there, or comes along, and is a version of this component. Says whether it was stored.
+    async fn take_bundle(
+        &self,
+        component: &ComponentName,
+        bundle: ObjectHash,
+        zstd: Option<Bytes>,
+    ) -> Result<bool, Failure> {
+        let Some(zstd) = zstd else {
+            self.check_bundle(component, bundle).await?;
+            return Ok(false);
+        };
+        let (bytes, size) = self.check(bundle, zstd).await?;
+        check_component(component, bundle, &bytes)?;
+        self.keep(&bytes, size).await?;
+        Ok(true)
     }
 
     /// Checks that a bundle is there and is a version of this component.
@@ -276,18 +320,7 @@ impl Service {
                 error.into()
             }
         })?;
-        // All its lines were checked when it was uploaded.
-        let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        match serde_json::from_slice::<bundle::Header>(header) {
-            Ok(header) if header.component == *component => Ok(()),
-            Ok(header) => Err(Failure::Argument(format!(
-                "bundle {bundle} is a version of component `{}`, not of `{component}`",
-                header.component
-            ))),
-            Err(_) => Err(Failure::Argument(format!(
-                "object {bundle}, set for component `{component}`, is no bundle"
-            ))),
-        }
+        check_component(component, bundle, &bytes)
     }
 
     /// What the pusher built upon, by the snapshot it names.
@@ -336,6 +369,53 @@ async fn read_snapshot(core: &Core, hash: &ObjectHash) -> Result<Snapshot, Failu
         Err(error) => return Err(error.into()),
     };
     Snapshot::decode(&bytes).map_err(|error| Failure::Argument(format!("object {hash} is no snapshot: {error}")))
+}
+
+/// Checks by its header that a bundle is a version of this component. All its lines were checked when it came in.
+fn check_component(component: &ComponentName, bundle: ObjectHash, bytes: &[u8]) -> Result<(), Failure> {
+    let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match serde_json::from_slice::<bundle::Header>(header) {
+        Ok(header) if header.component == *component => Ok(()),
+        Ok(header) => Err(Failure::Argument(format!(
+            "bundle {bundle} is a version of component `{}`, not of `{component}`",
+            header.component
+        ))),
+        Err(_) => Err(Failure::Argument(format!(
+            "object {bundle}, set for component `{component}`, is no bundle"
+        ))),
+    }
+}
+
+/// The objects that come along with a push, by their hashes. Each has to be one of its bundles.
+fn read_objects(
+    objects: Vec<v1::Object>,
+    components: &BTreeMap<ComponentName, Option<ObjectHash>>,
+) -> Result<BTreeMap<ObjectHash, Bytes>, Failure> {
+    if objects.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let bundles: BTreeSet<_> = components.values().flatten().collect();
+    let mut read = BTreeMap::new();
+    for object in objects {
+        let hash = hash("objects.hash", &object.hash)?;
+        if !bundles.contains(&hash) {
+            let text = format!("objects: {hash} is not a bundle that this push sets: upload it by itself");
+            return Err(Failure::Argument(text));
+        }
+        read.insert(hash, object.zstd);
+    }
+    Ok(read)
+}
+
+fn read_key(key: &str) -> Result<Option<ObjectHash>, Failure> {
+    if key.len() > MAX_KEY {
+        let text = format!(
+            "idempotency_key: {} bytes are more than the {MAX_KEY} allowed",
+            key.len()
+        );
+        return Err(Failure::Argument(text));
+    }
+    Ok((!key.is_empty()).then(|| ObjectHash::of(key.as_bytes())))
 }
 
 fn parse_channel(name: &str) -> Result<ChannelName, Failure> {

@@ -234,6 +234,109 @@ async fn parallel_pushes_upon_an_empty_channel_have_one_winner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn push_whose_answer_was_lost_is_answered_as_the_first_time_by_any_server() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let (a, b) = (bundle("shop", "a"), bundle("shop", "b"));
+    let push = v1::PublishRequest {
+        idempotency_key: "drawn for this push".to_owned(),
+        // Would be a conflict, were it taken for a new push.
+        expected_parent: Some(bytes::Bytes::new()),
+        objects: vec![object(&a.encode())],
+        ..publish_request("prod", &a)
+    };
+    let first = rig.publish().await.publish(push.clone()).await.unwrap().into_inner();
+    let newer = rig.push("prod", &b).await;
+
+    let again = async |rig: &Rig| rig.publish().await.publish(push.clone()).await.unwrap().into_inner();
+    let assert_first = |answer: v1::PublishResponse| {
+        assert_eq!(
+            (&answer.snapshot, answer.sequence, answer.unchanged),
+            (&first.snapshot, first.sequence, false)
+        );
+    };
+    assert_first(again(&rig).await);
+    let rig = rig.restart().await;
+    assert_first(again(&rig).await);
+    let bucket = rig.root.path().join("data/bucket").display().to_string();
+    let other = Rig::start_with(tempfile::tempdir().unwrap(), |settings| driftless_server::Settings {
+        bucket: Some(bucket),
+        ..settings
+    })
+    .await;
+    assert_first(again(&other).await);
+
+    let channel = other
+        .publish()
+        .await
+        .get_channel(named("prod"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(channel.snapshot, Some(newer.snapshot), "nothing was undone");
+    let different = v1::PublishRequest {
+        message: "another push".to_owned(),
+        ..push.clone()
+    };
+    assert_refused(
+        other.publish().await.publish(different).await,
+        Code::InvalidArgument,
+        &["idempotency key", "`prod`", "draw a new key"],
+    );
+    let endless = v1::PublishRequest {
+        idempotency_key: "k".repeat(129),
+        ..push
+    };
+    assert_refused(
+        other.publish().await.publish(endless).await,
+        Code::InvalidArgument,
+        &["idempotency_key", "128"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bundles_that_come_along_are_stored_and_checked_as_uploads_are() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let mut client = rig.publish().await;
+    let (shop, mail) = (bundle("shop", "1"), bundle("mail", "1"));
+    let with = |objects: Vec<v1::Object>, bundle: &driftless_model::bundle::Bundle| v1::PublishRequest {
+        objects,
+        ..publish_request("prod", bundle)
+    };
+    let stored = client
+        .publish(with(vec![object(&shop.encode())], &shop))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((stored.stored, stored.unchanged), (1, false));
+    let again = client
+        .publish(with(vec![object(&shop.encode())], &shop))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((again.stored, again.unchanged), (0, true));
+
+    let stray = client.publish(with(vec![object(&mail.encode())], &shop)).await;
+    assert_refused(stray, Code::InvalidArgument, &["objects", &mail.hash().to_string()]);
+    let mut altered = object(&mail.encode());
+    altered.zstd = object(&bundle("mail", "2").encode()).zstd;
+    let altered = client.publish(with(vec![altered], &mail)).await;
+    assert_refused(altered, Code::InvalidArgument, &["altered"]);
+    let mut other_name = with(vec![object(&mail.encode())], &mail);
+    other_name.components[0].component = "news".to_owned();
+    let other_name = client.publish(other_name).await;
+    assert_refused(other_name, Code::InvalidArgument, &["`mail`", "`news`"]);
+    let hashes = vec![wire(mail.hash())];
+    let missing = client.missing_objects(v1::MissingObjectsRequest { hashes }).await;
+    assert_eq!(
+        missing.unwrap().into_inner().hashes.len(),
+        1,
+        "nothing refused was kept"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_a_sound_bundle_is_not_stored() {
     let rig = Rig::start().await;
     rig.create_channel("prod").await;

@@ -340,6 +340,8 @@ pub(crate) fn publish_request(channel: &str, bundle: &Bundle) -> v1::PublishRequ
         expected_parent: None,
         message: "test".to_owned(),
         source: [("host".to_owned(), "laptop".to_owned())].into(),
+        idempotency_key: String::new(),
+        objects: Vec::new(),
     }
 }
 
