@@ -4,7 +4,10 @@
 //! [`Projection`]), so ten thousand clusters with forty sets of labels cost as much as forty; groups with the same
 //! outcome are told as one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+};
 
 use serde_json::Value;
 
@@ -40,13 +43,12 @@ type Side = Option<Projection>;
 
 /// What replacing `before` by `after` does to `clusters`: most clusters first. `None` stands for a component that is
 /// not there. Clusters where nothing changes are in no effect.
-pub fn of_bundles(before: Option<&Plan<'_>>, after: Option<&Plan<'_>>, clusters: &[ClusterFacts]) -> Vec<Effect> {
-    let mut groups: HashMap<(Side, Side), Vec<usize>> = HashMap::new();
-    for alike in Alike::of(clusters, &[before, after]) {
-        let cluster = &clusters[alike[0]];
-        let side = |plan: Option<&Plan<'_>>| plan.and_then(|plan| plan.project(cluster));
-        groups.entry((side(before), side(after))).or_default().extend(alike);
-    }
+pub fn of_bundles(before: Option<&Plan<'_>>, after: Option<&Plan<'_>>, clusters: &Clusters<'_>) -> Vec<Effect> {
+    let side =
+        |plan: Option<&Plan<'_>>, cluster: &ClusterFacts| -> Side { plan.and_then(|plan| plan.project(cluster)) };
+    let groups = clusters.group_by(&[before, after], |cluster| {
+        (side(before, cluster), side(after, cluster))
+    });
     let mut fixed = Fixed::default();
     let mut effects: Vec<Effect> = Vec::new();
     for ((old, new), clusters) in groups {
@@ -70,7 +72,7 @@ pub fn of_bundles(before: Option<&Plan<'_>>, after: Option<&Plan<'_>>, clusters:
 }
 
 /// The objects of a component that some of `clusters` cannot work out: most clusters first.
-pub fn shortfalls(plan: &Plan<'_>, clusters: &[ClusterFacts]) -> Vec<Shortfall> {
+pub fn shortfalls(plan: &Plan<'_>, clusters: &Clusters<'_>) -> Vec<Shortfall> {
     if plan.is_static() && plan.dynamic().is_empty() {
         return Vec::new();
     }
@@ -93,14 +95,12 @@ pub fn shortfalls(plan: &Plan<'_>, clusters: &[ClusterFacts]) -> Vec<Shortfall> 
 }
 
 /// The clusters that run a component, grouped by what it depends on of them; in the order of each group's first.
-pub fn groups(plan: &Plan<'_>, clusters: &[ClusterFacts]) -> Vec<(Projection, Vec<usize>)> {
-    let mut groups: HashMap<Projection, Vec<usize>> = HashMap::new();
-    for alike in Alike::of(clusters, &[Some(plan)]) {
-        if let Some(projection) = plan.project(&clusters[alike[0]]) {
-            groups.entry(projection).or_default().extend(alike);
-        }
-    }
-    let mut groups: Vec<_> = groups.into_iter().collect();
+pub fn groups(plan: &Plan<'_>, clusters: &Clusters<'_>) -> Vec<(Projection, Vec<usize>)> {
+    let groups = clusters.group_by(&[Some(plan)], |cluster| plan.project(cluster));
+    let mut groups: Vec<_> = groups
+        .into_iter()
+        .filter_map(|(projection, clusters)| Some((projection?, clusters)))
+        .collect();
     for (_, clusters) in &mut groups {
         clusters.sort_unstable();
     }
@@ -108,19 +108,44 @@ pub fn groups(plan: &Plan<'_>, clusters: &[ClusterFacts]) -> Vec<(Projection, Ve
     groups
 }
 
-/// Puts clusters together that no plan can tell apart, before any selector is looked at.
-struct Alike;
+/// Clusters, sorted once into those that only their names tell apart; then asked about any number of components.
+#[derive(Debug, Clone)]
+pub struct Clusters<'a> {
+    all: &'a [ClusterFacts],
+    alike: Vec<Vec<usize>>,
+}
 
-impl Alike {
-    fn of(clusters: &[ClusterFacts], plans: &[Option<&Plan<'_>>]) -> Vec<Vec<usize>> {
-        let by_name = plans.iter().flatten().any(|plan| plan.tells_clusters_apart());
-        let mut sets: HashMap<(&str, &str, &Labels, VarsKey<'_>), Vec<usize>> = HashMap::new();
-        for (index, cluster) in clusters.iter().enumerate() {
-            let name = if by_name { cluster.name.as_str() } else { "" };
-            let key = (name, cluster.channel.as_str(), &cluster.labels, VarsKey(&cluster.vars));
+impl<'a> Clusters<'a> {
+    /// Sorts clusters.
+    pub fn new(all: &'a [ClusterFacts]) -> Self {
+        let mut sets: HashMap<(&str, &Labels, VarsKey<'_>), Vec<usize>> = HashMap::new();
+        for (index, cluster) in all.iter().enumerate() {
+            let key = (cluster.channel.as_str(), &cluster.labels, VarsKey(&cluster.vars));
             sets.entry(key).or_default().push(index);
         }
-        sets.into_values().collect()
+        Self {
+            all,
+            alike: sets.into_values().collect(),
+        }
+    }
+
+    /// What `of` finds for each cluster, with the clusters for which it finds the same.
+    fn group_by<K: Eq + Hash>(
+        &self,
+        plans: &[Option<&Plan<'_>>],
+        of: impl Fn(&ClusterFacts) -> K,
+    ) -> HashMap<K, Vec<usize>> {
+        let mut groups: HashMap<K, Vec<usize>> = HashMap::new();
+        if plans.iter().flatten().any(|plan| plan.tells_clusters_apart()) {
+            for (index, cluster) in self.all.iter().enumerate() {
+                groups.entry(of(cluster)).or_default().push(index);
+            }
+        } else {
+            for alike in &self.alike {
+                groups.entry(of(&self.all[alike[0]])).or_default().extend(alike);
+            }
+        }
+        groups
     }
 }
 
@@ -128,7 +153,7 @@ impl Alike {
 #[derive(PartialEq, Eq)]
 struct VarsKey<'a>(&'a Vars);
 
-impl std::hash::Hash for VarsKey<'_> {
+impl Hash for VarsKey<'_> {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         for (name, value) in self.0 {
             name.hash(state);

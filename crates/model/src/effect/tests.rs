@@ -36,7 +36,7 @@ fn fleet(regions: &[&str]) -> Vec<ClusterFacts> {
 /// Each effect as its clusters and the names of the objects that change.
 fn told(before: Option<&Bundle>, after: Option<&Bundle>, clusters: &[ClusterFacts]) -> Vec<(Vec<usize>, Vec<String>)> {
     let (before, after) = (before.map(Plan::new), after.map(Plan::new));
-    of_bundles(before.as_ref(), after.as_ref(), clusters)
+    of_bundles(before.as_ref(), after.as_ref(), &Clusters::new(clusters))
         .into_iter()
         .map(|effect| {
             let names = effect.objects.keys().map(|id| id.name.clone()).collect();
@@ -120,7 +120,7 @@ fn clusters_that_lack_a_variable_are_told_together() {
     );
     let mut clusters = fleet(&["eu", "us", "eu", "ap"]);
     clusters[3].vars.insert("w".to_owned(), json!("here"));
-    let found = shortfalls(&Plan::new(&bundle), &clusters);
+    let found = shortfalls(&Plan::new(&bundle), &Clusters::new(&clusters));
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].clusters, [0, 2]);
     assert_eq!(found[0].held[0].id.name, "a");
@@ -158,7 +158,7 @@ proptest! {
     ) {
         let clusters = fleet(&regions);
         let (before, after) = (before.as_ref().map(Plan::new), after.as_ref().map(Plan::new));
-        let effects = of_bundles(before.as_ref(), after.as_ref(), &clusters);
+        let effects = of_bundles(before.as_ref(), after.as_ref(), &Clusters::new(&clusters));
         for (index, cluster) in clusters.iter().enumerate() {
             let rendered = |plan: Option<&Plan<'_>>| {
                 plan.and_then(|plan| Some(plan.render(&plan.project(cluster)?))).unwrap_or_default()
