@@ -13,7 +13,8 @@ use crate::{
     args::Global,
     config::{Config, Context},
     failure::Advice,
-    output::{Format, Output},
+    output::Output,
+    prints::Prints,
 };
 
 /// What commands share.
@@ -24,14 +25,15 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(global: Global) -> Self {
-        let output = Output::new(global.output);
+    /// For a command that prints this.
+    pub(crate) fn new(global: Global, prints: Prints) -> Self {
+        let output = Output::new(
+            global.output.clone(),
+            global.color,
+            global.allow_missing_keys,
+            prints.paged && !global.no_pager,
+        );
         Self { global, output }
-    }
-
-    /// Was JSON asked for?
-    pub(crate) fn is_json(&self) -> bool {
-        self.global.output == Format::Json
     }
 
     /// A client for the server that flags, environment or contexts name.
@@ -111,15 +113,23 @@ fn read_ca(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        output::{Color, Format},
+        prints,
+    };
 
     fn app(server: Option<&str>) -> App {
-        App::new(Global {
+        let global = Global {
             context: None,
             server: server.map(str::to_owned),
             ca: None,
             token_file: None,
             output: Format::Table,
-        })
+            allow_missing_keys: true,
+            color: Color::Auto,
+            no_pager: false,
+        };
+        App::new(global, prints::TEXT)
     }
 
     #[test]

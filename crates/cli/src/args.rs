@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{commands, output::Format};
+use crate::{
+    commands,
+    output::{Color, Format, FormatParser},
+};
 
 /// GitOps for thousands of Kubernetes clusters, without making any of them talk to Git
 #[derive(Debug, Parser)]
@@ -61,8 +64,44 @@ pub(crate) struct Global {
     )]
     pub(crate) token_file: Option<PathBuf>,
     /// How to print
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, help_heading = "Output")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_parser = FormatParser,
+        default_value = "table",
+        value_name = "FORM",
+        help_heading = "Output"
+    )]
     pub(crate) output: Format,
+    /// For -o jsonpath: take keys that are not there for nothing, rather than for a failure
+    #[arg(
+        long,
+        global = true,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        help_heading = "Output",
+        hide_possible_values = true
+    )]
+    pub(crate) allow_missing_keys: bool,
+    /// When to colour; NO_COLOR and CLICOLOR are honoured
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Color::Auto,
+        value_name = "WHEN",
+        hide_possible_values = false,
+        help_heading = "Output"
+    )]
+    pub(crate) color: Color,
+    /// Never show long output with a pager ($DRIFTLESS_PAGER, else $PAGER, else `less -FRX`)
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) no_pager: bool,
 }
 
 /// The commands, in the order in which one meets them.

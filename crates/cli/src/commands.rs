@@ -23,11 +23,12 @@ use crate::{
     app::App,
     args::{Args, Command},
     failure::Outcome,
+    prints::Prints,
 };
 
-/// Runs the command that was asked for.
-pub(crate) async fn run(args: Args) -> Result<Outcome> {
-    let app = App::new(args.global);
+/// Runs the command that was asked for, which prints this.
+pub(crate) async fn run(args: Args, prints: Prints) -> Result<Outcome> {
+    let app = App::new(args.global, prints);
     match args.command {
         Command::Demo(args) => Box::pin(demo::run(args)).await.map(|()| Outcome::Success),
         Command::Server(args) => Box::pin(server::run(args)).await,

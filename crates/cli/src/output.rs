@@ -1,10 +1,17 @@
-//! How results reach people and programs: standard output, as tables or as JSON.
+//! How results reach people and programs: standard output, in the form that `-o` asks for.
 //!
-//! Colours are written always and removed by `anstream` unless a terminal shows them. JSON is pretty, camelCase and
-//! only ever gains fields; its types are those of `driftless_client::types` and of the commands' documents.
+//! A command makes a document and says how people should see it; [`Output`] prints the one or the other. Colours are
+//! written always and removed by `anstream` unless a terminal shows them or `--color` says so. JSON is pretty,
+//! camelCase and only ever gains fields; its types are those of `driftless_client::types` and of the commands'
+//! documents. YAML and templates are of the same document. What a command can print is in [`crate::prints`].
 
+mod format;
+mod jsonpath;
+mod pager;
+mod screen;
 mod style;
 mod table;
+mod yaml;
 
 pub(crate) mod changes;
 pub(crate) mod health;
@@ -12,26 +19,21 @@ pub(crate) mod health;
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::Result;
-use driftless_model::name::Labels;
+use driftless_model::{manifest::ManifestId, name::Labels};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
+pub(crate) use format::{Format, FormatParser, Kind};
+pub(crate) use screen::{Color, Screen, size};
 pub(crate) use style::{bad, bold, dim, good, warn};
-pub(crate) use table::{Table, cut};
-
-/// Forms of output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Table,
-    /// For programs
-    Json,
-}
+pub(crate) use table::{Table, cut, visible_width};
 
 /// Where and how to print.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Output {
     format: Format,
+    allow_missing: bool,
+    paged: bool,
 }
 
 /// Standard output was closed by whoever read it.
@@ -40,17 +42,74 @@ pub(crate) struct Output {
 struct Closed;
 
 impl Output {
-    pub(crate) fn new(format: Format) -> Self {
-        Self { format }
-    }
-
-    /// Prints `document` as JSON, or what `text` makes of it.
-    pub(crate) fn print<T: Serialize>(self, document: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
-        match self.format {
-            Format::Json => write(&format!("{}\n", serde_json::to_string_pretty(document)?)),
-            Format::Table => write(&text(document)),
+    /// Printing in this form. Lines are laid out for standard output as it is from here on.
+    pub(crate) fn new(format: Format, color: Color, allow_missing: bool, paged: bool) -> Self {
+        Screen::set(format == Format::Wide, color);
+        Self {
+            format,
+            allow_missing,
+            paged,
         }
     }
+
+    /// Is it people that read this? Otherwise it is a program.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.format, Format::Table | Format::Wide)
+    }
+
+    /// Is there room for all columns and for whole hashes?
+    pub(crate) fn is_wide(&self) -> bool {
+        self.format == Format::Wide
+    }
+
+    /// Prints `document`, or what `text` makes of it for people.
+    pub(crate) fn print<T: Serialize>(&self, document: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        self.print_named(document, |_| Vec::new(), text)
+    }
+
+    /// As [`Output::print`], for what has names: `cluster/edge-1`.
+    pub(crate) fn print_named<T: Serialize>(
+        &self,
+        document: &T,
+        names: impl FnOnce(&T) -> Vec<String>,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<()> {
+        let shown = match &self.format {
+            Format::Table | Format::Wide => text(document),
+            Format::Json => format!("{}\n", serde_json::to_string_pretty(document)?),
+            Format::Yaml => yaml::document(&serde_json::to_value(document)?),
+            Format::Name => names(document).iter().map(|name| format!("{name}\n")).collect(),
+            Format::JsonPath(template) => self.fill(template, document)?,
+        };
+        if self.paged && pager::show(&shown)? {
+            return Ok(());
+        }
+        write(&shown)
+    }
+
+    /// Prints one of many documents that follow each other for as long as somebody reads: JSON in one line each,
+    /// YAML between `---`, what a template makes of it in a line.
+    pub(crate) fn print_next<T: Serialize>(&self, document: &T) -> Result<()> {
+        match &self.format {
+            Format::Yaml => write(&format!("---\n{}", yaml::document(&serde_json::to_value(document)?))),
+            Format::JsonPath(template) => write(&format!("{}\n", self.fill(template, document)?)),
+            _ => write(&format!("{}\n", serde_json::to_string(document)?)),
+        }
+    }
+
+    fn fill(&self, template: &jsonpath::Template, document: &impl Serialize) -> Result<String> {
+        let filled = template.evaluate(&serde_json::to_value(document)?, self.allow_missing);
+        filled.map_err(|error| {
+            let hint = "`-o json` shows the whole document; `--allow-missing-keys` takes a missing key for nothing";
+            crate::failure::Advice::new(format!("the template: {error}"), hint).into()
+        })
+    }
+}
+
+/// The name of an object in a cluster, as `kubectl -o name` prints it: `deployment.apps/web`.
+pub(crate) fn object_name(id: &ManifestId) -> String {
+    let dot = if id.group.is_empty() { "" } else { "." };
+    format!("{}{dot}{}/{}", id.kind.to_lowercase(), id.group, id.name)
 }
 
 /// Writes to standard output as it is.

@@ -1,13 +1,15 @@
 //! `driftless channel`: the lines of snapshots that clusters follow.
 
 use anyhow::Result;
-use driftless_model::name::ChannelName;
+use driftless_client::types::Channel;
+use driftless_model::{hash::ObjectHash, name::ChannelName};
 
 use crate::{
     app::App,
     failure::Outcome,
     now,
     output::{self, Table, age},
+    prints::{self, Prints},
 };
 
 /// Create and list channels
@@ -28,35 +30,63 @@ enum Command {
     List,
 }
 
+pub(crate) const CREATED: Prints = prints::NAMED;
+pub(crate) const LISTED: Prints = prints::WIDE;
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let client = app.client()?;
     match args.command {
         Command::Create { name } => {
             let channel = client.create_channel(&name).await?;
-            app.output.print(&channel, |_| {
-                format!("channel `{name}` is there; `driftless push PATH --component NAME --channel {name}` fills it\n")
-            })?;
+            app.output.print_named(
+                &channel,
+                |channel| vec![named(channel)],
+                |_| {
+                    format!(
+                        "channel `{name}` is there; `driftless push PATH --component NAME --channel {name}` fills it\n"
+                    )
+                },
+            )?;
         }
         Command::List => {
             let channels = client.channels().await?;
-            app.output.print(&channels, |channels| {
-                if channels.is_empty() {
-                    output::note("no channels: `driftless channel create NAME` makes one");
-                    return String::new();
-                }
-                let mut table = Table::new(["NAME", "SNAPSHOT", "COMPONENTS", "CLUSTERS", "CHANGED"]);
-                for channel in channels {
-                    table.row([
-                        channel.name.to_string(),
-                        channel.snapshot.map_or_else(|| "-".to_owned(), |hash| hash.short()),
-                        channel.components.len().to_string(),
-                        channel.clusters.to_string(),
-                        format!("{} ago", age(channel.changed, now())),
-                    ]);
-                }
-                table.render()
-            })?;
+            let names = |channels: &Vec<Channel>| channels.iter().map(named).collect();
+            app.output.print_named(&channels, names, |channels| table(channels))?;
         }
     }
     Ok(Outcome::Success)
+}
+
+fn named(channel: &Channel) -> String {
+    format!("channel/{}", channel.name)
+}
+
+fn table(channels: &[Channel]) -> String {
+    if channels.is_empty() {
+        output::note("no channels: `driftless channel create NAME` makes one");
+        return String::new();
+    }
+    let heads = [
+        "NAME",
+        "SNAPSHOT",
+        "COMPONENTS",
+        "CLUSTERS",
+        "CHANGED",
+        "SEQUENCE",
+        "FULL SNAPSHOT",
+    ];
+    let mut table = Table::new(heads).wide_from(5);
+    for channel in channels {
+        let hash = |shown: fn(ObjectHash) -> String| channel.snapshot.map_or_else(|| "-".to_owned(), shown);
+        table.row([
+            channel.name.to_string(),
+            hash(|hash| hash.short()),
+            channel.components.len().to_string(),
+            channel.clusters.to_string(),
+            format!("{} ago", age(channel.changed, now())),
+            channel.sequence.to_string(),
+            hash(|hash| hash.to_string()),
+        ]);
+    }
+    table.render()
 }

@@ -17,6 +17,7 @@ use crate::{
     failure::{Advice, Outcome},
     now,
     output::{self, age},
+    prints::{self, Prints},
     secret_file,
 };
 
@@ -83,6 +84,8 @@ struct Document {
     expires: jiff::Timestamp,
 }
 
+pub(crate) const ENROLLED: Prints = prints::NAMED;
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     match args.command {
         Command::Enroll(args) => enroll(args, app).await,
@@ -128,7 +131,7 @@ async fn enroll(args: EnrollArgs, app: &App) -> Result<Outcome> {
     };
     if let Some(path) = &join_file {
         secret_file::write(path, &join.encode())?;
-    } else if !app.is_json() {
+    } else if app.output.is_text() {
         warn_of_loopback(&join.server);
     }
     // The answer took a moment: a token good for 24h shall not be said to be good for 23h.
@@ -140,7 +143,8 @@ async fn enroll(args: EnrollArgs, app: &App) -> Result<Outcome> {
         join: join_file.is_none().then(|| join.clone()),
         expires: enrolled.expires,
     };
-    app.output.print(&document, |_| match &join_file {
+    let names = |document: &Document| vec![format!("cluster/{}", document.cluster)];
+    app.output.print_named(&document, names, |_| match &join_file {
         None => manifest::text(&join, &image),
         Some(path) => format!(
             "cluster `{}` may join within {left}; start its agent with\n  \
@@ -149,7 +153,7 @@ async fn enroll(args: EnrollArgs, app: &App) -> Result<Outcome> {
             path.display()
         ),
     })?;
-    if join_file.is_none() && !app.is_json() {
+    if join_file.is_none() && app.output.is_text() {
         output::note(&format!(
             "cluster `{}` may join within {left}: apply this with kubectl",
             join.cluster

@@ -12,6 +12,7 @@ use crate::{
     failure::Outcome,
     now,
     output::{self, Table, age, health},
+    prints::{self, Prints},
 };
 
 /// List the clusters, and how they do
@@ -66,11 +67,22 @@ impl Selector {
     }
 }
 
+pub(crate) const PRINTS: Prints = Prints {
+    paged: true,
+    ..prints::WIDE
+};
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args { channel, selectors } = args;
     let mut clusters = app.client()?.clusters(channel.as_ref()).await?;
     clusters.retain(|cluster| selectors.iter().all(|selector| selector.fits(&cluster.labels)));
-    app.output.print(&clusters, |clusters| {
+    let names = |clusters: &Vec<Cluster>| {
+        clusters
+            .iter()
+            .map(|cluster| format!("cluster/{}", cluster.name))
+            .collect()
+    };
+    app.output.print_named(&clusters, names, |clusters| {
         if clusters.is_empty() {
             output::note("no clusters: `driftless cluster enroll NAME --channel CHANNEL` adds one");
             return String::new();
@@ -90,7 +102,11 @@ fn table(clusters: &[Cluster], now: Timestamp) -> String {
         "SEEN",
         "KUBERNETES",
         "LABELS",
-    ]);
+        "ENROLLED",
+        "AGENT",
+        "PROBLEM",
+    ])
+    .wide_from(8);
     for cluster in clusters {
         let status = cluster.status.as_ref();
         let dash = || "-".to_owned();
@@ -121,6 +137,12 @@ fn table(clusters: &[Cluster], now: Timestamp) -> String {
                 .filter(|version| !version.is_empty())
                 .unwrap_or_else(dash),
             output::labels(&cluster.labels),
+            format!("{} ago", age(cluster.enrolled, now)),
+            status
+                .map(|status| output::one_line(&status.agent_version))
+                .filter(|version| !version.is_empty())
+                .unwrap_or_else(dash),
+            health::first_problem(cluster).unwrap_or_else(dash),
         ]);
     }
     table.render()

@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     failure::Outcome,
     output::{self, Table},
+    prints::{self, Prints},
 };
 
 /// List, choose and forget the servers you logged in to
@@ -41,6 +42,18 @@ struct Listed<'a> {
     current: bool,
 }
 
+/// A context that something was done with, as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Chosen {
+    name: String,
+    /// Is it the current one now?
+    current: bool,
+}
+
+pub(crate) const LISTED: Prints = prints::NAMED;
+pub(crate) const CHOSEN: Prints = prints::NAMED;
+
 pub(crate) fn run(args: Args, app: &App) -> Result<Outcome> {
     let mut config = Config::load()?;
     match args.command {
@@ -49,15 +62,24 @@ pub(crate) fn run(args: Args, app: &App) -> Result<Outcome> {
             config.find(&name)?;
             config.current = Some(name.clone());
             config.save()?;
-            output::write(&format!("context `{name}` is current\n"))?;
+            done(app, name, true)?;
         }
         Command::Remove { name } => {
             config.remove(&name)?;
             config.save()?;
-            output::write(&format!("context `{name}` is forgotten\n"))?;
+            done(app, name, false)?;
         }
     }
     Ok(Outcome::Success)
+}
+
+fn done(app: &App, name: String, current: bool) -> Result<()> {
+    let word = if current { "current" } else { "forgotten" };
+    app.output.print_named(
+        &Chosen { name, current },
+        |chosen| vec![format!("context/{}", chosen.name)],
+        |chosen| format!("context `{}` is {word}\n", chosen.name),
+    )
 }
 
 fn list(config: &Config, app: &App) -> Result<()> {
@@ -66,19 +88,21 @@ fn list(config: &Config, app: &App) -> Result<()> {
         server: &context.server,
         current: config.current.as_ref() == Some(&context.name),
     });
-    app.output.print(&contexts.collect::<Vec<_>>(), |contexts| {
-        if contexts.is_empty() {
-            output::note("no contexts: `driftless login URL --ca FILE --token-file FILE` makes one");
-            return String::new();
-        }
-        let mut table = Table::new(["CURRENT", "NAME", "SERVER"]);
-        for Listed { name, server, current } in contexts {
-            table.row([
-                if *current { "*" } else { "" }.to_owned(),
-                (*name).to_owned(),
-                (*server).to_owned(),
-            ]);
-        }
-        table.render()
-    })
+    let names = |contexts: &Vec<Listed>| contexts.iter().map(|one| format!("context/{}", one.name)).collect();
+    app.output
+        .print_named(&contexts.collect::<Vec<_>>(), names, |contexts| {
+            if contexts.is_empty() {
+                output::note("no contexts: `driftless login URL --ca FILE --token-file FILE` makes one");
+                return String::new();
+            }
+            let mut table = Table::new(["CURRENT", "NAME", "SERVER"]);
+            for Listed { name, server, current } in contexts {
+                table.row([
+                    if *current { "*" } else { "" }.to_owned(),
+                    (*name).to_owned(),
+                    (*server).to_owned(),
+                ]);
+            }
+            table.render()
+        })
 }

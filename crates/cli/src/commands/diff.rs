@@ -17,6 +17,7 @@ use crate::{
         self,
         changes::{self, ComponentDiff},
     },
+    prints::{self, Prints},
     resolve, sources,
 };
 
@@ -48,6 +49,16 @@ struct Differences {
     components: Vec<ComponentDiff>,
 }
 
+pub(crate) const PRINTS: Prints = Prints {
+    paged: true,
+    exits: &[
+        (0, "there is no difference"),
+        (1, "there is a difference"),
+        (2, "wrong usage, or any failure"),
+    ],
+    ..prints::NAMED
+};
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {
         what,
@@ -74,8 +85,14 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         Outcome::Found
     };
     app.output
-        .print(&Differences { components }, |found| text(&found.components))?;
+        .print_named(&Differences { components }, names, |found| text(&found.components))?;
     Ok(outcome)
+}
+
+/// The objects that differ.
+fn names(found: &Differences) -> Vec<String> {
+    let objects = found.components.iter().flat_map(|component| &component.objects);
+    objects.map(|diff| output::object_name(&diff.object)).collect()
 }
 
 async fn of_files(

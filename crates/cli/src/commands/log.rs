@@ -13,6 +13,7 @@ use crate::{
     failure::Outcome,
     now,
     output::{self, age, bad, bold, dim, good, one_line, warn},
+    prints::{self, Prints},
 };
 
 /// Show a channel's history, newest first
@@ -28,6 +29,11 @@ pub(crate) struct Args {
     limit: u32,
 }
 
+pub(crate) const PRINTS: Prints = Prints {
+    paged: true,
+    ..prints::NAMED
+};
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {
         channel,
@@ -35,7 +41,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         limit,
     } = args;
     let entries = app.client()?.log(&channel, limit).await?;
-    app.output.print(&entries, |entries| {
+    let names = |entries: &Vec<LogEntry>| {
+        let hashes = entries.iter().map(|entry| entry.snapshot);
+        hashes.map(|hash| format!("snapshot/{hash}")).collect()
+    };
+    app.output.print_named(&entries, names, |entries| {
         if entries.is_empty() {
             output::note(&format!("nobody has pushed to channel `{channel}` yet"));
         }

@@ -1,13 +1,17 @@
 //! `driftless login`: try a server, and remember it.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use driftless_client::Client;
+use driftless_model::name::ChannelName;
+use serde::Serialize;
 
 use crate::{
     app::App,
     config::{Config, Context},
     failure::{Advice, Outcome},
-    output,
+    prints::{self, Prints},
 };
 
 /// Check the way to a server, and store it as a context
@@ -23,6 +27,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CONTEXT")]
     name: Option<String>,
 }
+
+/// What a login came to, as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    context: String,
+    server: String,
+    channels: Vec<ChannelName>,
+    /// The file of contexts.
+    file: PathBuf,
+}
+
+pub(crate) const PRINTS: Prints = prints::NAMED;
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args { url, name } = args;
@@ -43,15 +60,34 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         ca: target.ca,
         token: target.token,
     });
-    let path = config.save()?;
-    let names: Vec<_> = channels.iter().map(|channel| channel.name.as_str()).collect();
+    let document = Document {
+        context: name,
+        server,
+        channels: channels.into_iter().map(|channel| channel.name).collect(),
+        file: config.save()?,
+    };
+    app.output.print_named(
+        &document,
+        |document| vec![format!("context/{}", document.context)],
+        text,
+    )?;
+    Ok(Outcome::Success)
+}
+
+fn text(document: &Document) -> String {
+    let Document {
+        context,
+        server,
+        channels,
+        file,
+    } = document;
+    let names: Vec<_> = channels.iter().map(ChannelName::as_str).collect();
     let found = match names.as_slice() {
         [] => "it has no channels yet: `driftless channel create NAME` makes one".to_owned(),
         names => format!("its channels: {}", names.join(", ")),
     };
-    output::write(&format!(
-        "logged in to {server}; {found}\ncontext `{name}` is stored in {} and current\n",
-        path.display()
-    ))?;
-    Ok(Outcome::Success)
+    format!(
+        "logged in to {server}; {found}\ncontext `{context}` is stored in {} and current\n",
+        file.display()
+    )
 }

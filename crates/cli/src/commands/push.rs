@@ -17,6 +17,7 @@ use crate::{
         self,
         changes::{self, ComponentDiff},
     },
+    prints::{self, Prints},
     provenance, resolve,
     sources::{self, Sources},
 };
@@ -67,6 +68,8 @@ struct Report {
     clusters: u32,
 }
 
+pub(crate) const PRINTS: Prints = prints::NAMED;
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {
         sources: Sources { paths, namespace },
@@ -110,7 +113,14 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         report.clusters = pushed.clusters;
         report.unchanged = pushed.unchanged;
     }
-    app.output.print(&report, text)?;
+    let names = |report: &Report| {
+        report
+            .snapshot
+            .map(|hash| format!("snapshot/{hash}"))
+            .into_iter()
+            .collect()
+    };
+    app.output.print_named(&report, names, text)?;
     Ok(Outcome::Success)
 }
 

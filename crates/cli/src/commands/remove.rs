@@ -1,13 +1,14 @@
 //! `driftless remove`: take a component out of a channel.
 
 use anyhow::Result;
-use driftless_client::Push;
+use driftless_client::{Push, push::Pushed};
 use driftless_model::name::{ChannelName, ComponentName};
 
 use super::push::follow;
 use crate::{
     app::App,
     failure::{Advice, Outcome},
+    prints::{self, Prints},
     provenance,
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct Args {
     #[arg(short, long, default_value = "", hide_default_value = true)]
     message: String,
 }
+
+pub(crate) const PRINTS: Prints = prints::NAMED;
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {
@@ -43,7 +46,8 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let mut push = Push::new(channel.clone()).remove(component.clone()).message(message);
     push.source = provenance::of(&[]);
     let pushed = client.push(push, |_| {}).await?;
-    app.output.print(&pushed, |pushed| {
+    let names = |pushed: &Pushed| vec![format!("snapshot/{}", pushed.snapshot)];
+    app.output.print_named(&pushed, names, |pushed| {
         let at = pushed.snapshot.short();
         format!(
             "{component}: removed\n{channel} is now at snapshot {at}, {}\n",

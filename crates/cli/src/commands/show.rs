@@ -1,6 +1,7 @@
 //! `driftless show`: one snapshot or bundle.
 
 use anyhow::Result;
+use driftless_client::Client;
 use driftless_model::{bundle::Bundle, hash::ObjectHash, snapshot::Snapshot};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,6 +12,7 @@ use crate::{
     failure::{Advice, Outcome},
     now,
     output::{self, Table, bold, one_line, warn},
+    prints::{self, Prints},
     resolve::{self, Document, Named},
 };
 
@@ -45,6 +47,11 @@ struct ShownSnapshot {
     snapshot: Snapshot,
 }
 
+pub(crate) const PRINTS: Prints = Prints {
+    paged: true,
+    ..prints::WIDE
+};
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let client = app.client()?;
     let hash = match resolve::name(&client, &args.what).await? {
@@ -58,25 +65,26 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         })?,
     };
     match resolve::document(&client, hash).await? {
-        Document::Snapshot(snapshot) if app.is_json() => {
-            app.output.print(
-                &ShownSnapshot {
-                    kind: "snapshot",
-                    hash,
-                    snapshot,
-                },
-                |_| String::new(),
-            )?;
-        }
         Document::Snapshot(snapshot) => {
-            let hashes: Vec<_> = snapshot.components.values().copied().collect();
-            let sizes: Vec<_> = client
-                .bundles(&hashes)
-                .await?
-                .iter()
-                .map(|bundle| bundle.manifests().len())
-                .collect();
-            output::write(&snapshot_text(&hash, &snapshot, &sizes, now()))?;
+            // How many objects a bundle has is for people; programs are not made to wait for all of them.
+            let sizes = if app.output.is_text() {
+                sizes(&client, &snapshot).await?
+            } else {
+                Vec::new()
+            };
+            let wide = app.output.is_wide();
+            let document = ShownSnapshot {
+                kind: "snapshot",
+                hash,
+                snapshot,
+            };
+            let names = |document: &ShownSnapshot| {
+                let components = document.snapshot.components.keys();
+                components.map(|name| format!("component/{name}")).collect()
+            };
+            app.output.print_named(&document, names, |document| {
+                snapshot_text(&hash, &document.snapshot, &sizes, wide, now())
+            })?;
         }
         Document::Bundle(bundle) => {
             let document = ShownBundle {
@@ -88,13 +96,25 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
                     .map(driftless_model::manifest::Manifest::value)
                     .collect(),
             };
-            app.output.print(&document, |_| bundle_text(&hash, &bundle))?;
+            let names = |_: &ShownBundle| {
+                let ids = bundle.manifests().map(|manifest| output::object_name(manifest.id()));
+                ids.collect()
+            };
+            app.output
+                .print_named(&document, names, |_| bundle_text(&hash, &bundle))?;
         }
     }
     Ok(Outcome::Success)
 }
 
-fn snapshot_text(hash: &ObjectHash, snapshot: &Snapshot, sizes: &[usize], now: Timestamp) -> String {
+/// How many objects each bundle of the snapshot has.
+async fn sizes(client: &Client, snapshot: &Snapshot) -> Result<Vec<usize>> {
+    let hashes: Vec<_> = snapshot.components.values().copied().collect();
+    let bundles = client.bundles(&hashes).await?;
+    Ok(bundles.iter().map(|bundle| bundle.manifests().len()).collect())
+}
+
+fn snapshot_text(hash: &ObjectHash, snapshot: &Snapshot, sizes: &[usize], wide: bool, now: Timestamp) -> String {
     let Snapshot {
         format: _,
         components,
@@ -124,7 +144,8 @@ fn snapshot_text(hash: &ObjectHash, snapshot: &Snapshot, sizes: &[usize], now: T
     out.push('\n');
     let mut table = Table::new(["COMPONENT", "BUNDLE", "OBJECTS"]);
     for ((component, bundle), size) in components.iter().zip(sizes) {
-        table.row([component.to_string(), bundle.short(), size.to_string()]);
+        let bundle = if wide { bundle.to_string() } else { bundle.short() };
+        table.row([component.to_string(), bundle, size.to_string()]);
     }
     out + &table.render()
 }

@@ -8,7 +8,13 @@ use driftless_model::name::ChannelName;
 use futures::StreamExt as _;
 
 use self::summary::Summary;
-use crate::{app::App, failure::Outcome, now};
+use crate::{
+    app::App,
+    failure::Outcome,
+    now,
+    output::Kind,
+    prints::{self, Prints},
+};
 
 /// Show how far a channel's clusters are
 ///
@@ -22,11 +28,16 @@ pub(crate) struct Args {
     watch: bool,
 }
 
+pub(crate) const PRINTS: Prints = Prints {
+    forms: &[Kind::Table, Kind::Wide, Kind::Json, Kind::Yaml, Kind::JsonPath],
+    ..prints::DOCUMENT
+};
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args { channel, watch } = args;
     let client = app.client()?;
     if watch {
-        watch::follow(&client, &channel, app.is_json()).await?;
+        watch::follow(&client, &channel, &app.output).await?;
         return Ok(Outcome::Success);
     }
     // Asked for first, so that a channel that is not there is told as such.

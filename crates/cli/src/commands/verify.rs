@@ -11,6 +11,7 @@ use crate::{
     app::App,
     failure::{Advice, Outcome},
     output::{self, bad, good},
+    prints::{self, Prints},
 };
 
 /// Check every journal entry and every object of a bucket, offline
@@ -48,6 +49,11 @@ impl From<Report> for Document {
         }
     }
 }
+
+pub(crate) const PRINTS: Prints = Prints {
+    exits: &[(1, "something is wrong with the bucket, or a failure")],
+    ..prints::DOCUMENT
+};
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args { bucket } = args;

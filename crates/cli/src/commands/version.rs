@@ -3,7 +3,11 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::{app::App, failure::Outcome};
+use crate::{
+    app::App,
+    failure::Outcome,
+    prints::{self, Prints},
+};
 
 /// Print the version of this program
 #[derive(Debug, clap::Args)]
@@ -14,6 +18,8 @@ pub(crate) struct Args {}
 struct Version {
     version: &'static str,
 }
+
+pub(crate) const PRINTS: Prints = prints::DOCUMENT;
 
 pub(crate) fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {} = args;

@@ -14,6 +14,7 @@ use crate::{
     app::App,
     failure::{Advice, Outcome},
     output::{self, Table},
+    prints::{self, Prints},
 };
 
 /// Show what a cluster should run
@@ -37,6 +38,11 @@ struct Document {
     /// Objects that two components ask for.
     collisions: Vec<String>,
 }
+
+pub(crate) const PRINTS: Prints = Prints {
+    paged: true,
+    ..prints::WIDE
+};
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let client = app.client()?;
@@ -74,11 +80,15 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             .collect(),
         collisions: collisions.iter().map(ToString::to_string).collect(),
     };
-    app.output.print(&document, |document| {
+    let names = |_: &Document| {
+        let manifests = components.values().flat_map(|component| &component.manifests);
+        manifests.map(|manifest| output::object_name(manifest.id())).collect()
+    };
+    app.output.print_named(&document, names, |document| {
         for collision in &document.collisions {
             output::note(&format!("{} {collision}", output::warn("warning:")));
         }
-        let mut table = Table::new(["COMPONENT", "KIND", "NAMESPACE", "NAME"]);
+        let mut table = Table::new(["COMPONENT", "KIND", "NAMESPACE", "NAME", "APIVERSION", "BUNDLE"]).wide_from(4);
         for (component, view) in &components {
             for manifest in &view.manifests {
                 let id = manifest.id();
@@ -88,7 +98,14 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
                     format!("{}.{}", id.kind, id.group)
                 };
                 let namespace = id.namespace.clone().unwrap_or_else(|| "-".to_owned());
-                table.row([component.to_string(), kind, namespace, id.name.clone()]);
+                table.row([
+                    component.to_string(),
+                    kind,
+                    namespace,
+                    id.name.clone(),
+                    manifest.api_version().to_owned(),
+                    view.bundle.short(),
+                ]);
             }
         }
         table.render()

@@ -3,7 +3,7 @@
 use driftless_client::types::Cluster;
 use driftless_model::status::Health;
 
-use super::{bad, dim, good, warn};
+use super::{bad, dim, good, one_line, warn};
 
 /// Where a cluster stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,26 @@ pub(crate) fn state(cluster: &Cluster) -> State {
         _ if blocked => State::Stuck,
         _ => State::Behind,
     }
+}
+
+/// What stands in the cluster's way, or what began first of what else is wrong, in a line.
+pub(crate) fn first_problem(cluster: &Cluster) -> Option<String> {
+    let status = cluster.status.as_ref()?;
+    let of_components = status.components.values().flat_map(|component| &component.problems);
+    let first = status
+        .problems
+        .iter()
+        .chain(of_components)
+        .min_by_key(|problem| (!problem.blocks, problem.since))?;
+    let object = first
+        .object
+        .as_ref()
+        .map_or_else(String::new, |object| format!(" {object}"));
+    Some(format!(
+        "{}{object}: {}",
+        bad(one_line(&first.reason)),
+        one_line(&first.message)
+    ))
 }
 
 impl State {

@@ -2,19 +2,35 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
+use super::screen::Screen;
+
+/// Narrowest that the last column is cut to.
+const MIN_WIDTH: usize = 12;
+/// Between two columns.
+const GAP: usize = 2;
+
 /// Rows under heads. Cells may hold colours.
 pub(crate) struct Table {
     columns: usize,
+    /// Columns that all see; the others are for `-o wide`.
+    narrow: usize,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with these heads.
+    /// A table with these heads. On a terminal that is too narrow its last column is cut, so messages come last.
     pub(crate) fn new<const N: usize>(heads: [&str; N]) -> Self {
         Self {
             columns: N,
+            narrow: N,
             rows: vec![heads.map(super::bold).into()],
         }
+    }
+
+    /// The columns from this one on, counted from 0, are for `-o wide` only.
+    pub(crate) fn wide_from(mut self, column: usize) -> Self {
+        self.narrow = column;
+        self
     }
 
     /// Adds a row. It has as many cells as there are heads.
@@ -23,22 +39,34 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// The table as text, a line per row.
+    /// The table as text, a line per row, as wide as standard output likes it.
     pub(crate) fn render(&self) -> String {
-        let mut widths = vec![0; self.columns];
+        self.render_on(Screen::current())
+    }
+
+    fn render_on(&self, screen: Screen) -> String {
+        let shown = if screen.wide { self.columns } else { self.narrow };
+        let mut widths = vec![0; shown];
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(visible_width(cell));
             }
         }
+        let total = widths.iter().sum::<usize>() + GAP * shown.saturating_sub(1);
+        let excess = screen.width.map_or(0, |width| total.saturating_sub(width));
+        if let Some(width) = widths.last_mut() {
+            *width = (*width).min(width.saturating_sub(excess).max(MIN_WIDTH));
+        }
         let mut out = String::new();
         for row in &self.rows {
             for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                out.push_str(cell);
-                if index + 1 < row.len() {
-                    out.extend(std::iter::repeat_n(' ', width - visible_width(cell) + 2));
+                let cell = cut(cell, *width);
+                out.push_str(&cell);
+                if index + 1 < shown {
+                    out.extend(std::iter::repeat_n(' ', width - visible_width(&cell) + GAP));
                 }
             }
+            out.truncate(out.trim_end_matches(' ').len());
             out.push('\n');
         }
         out
@@ -83,10 +111,47 @@ mod tests {
         table.row(["edge-1".to_owned(), super::super::good("ok"), String::new()]);
         table.row(["日本".to_owned(), "behind".to_owned(), "long note".to_owned()]);
         let plain = anstream::adapter::strip_str(&table.render()).to_string();
-        assert_eq!(
-            plain,
-            "NAME    STATE   NOTE\nedge-1  ok      \n日本    behind  long note\n"
+        assert_eq!(plain, "NAME    STATE   NOTE\nedge-1  ok\n日本    behind  long note\n");
+    }
+
+    fn plain(table: &Table, screen: Screen) -> String {
+        anstream::adapter::strip_str(&table.render_on(screen)).to_string()
+    }
+
+    #[test]
+    fn narrow_terminal_cuts_the_last_column_and_no_other() {
+        let mut table = Table::new(["NAME", "PROBLEM"]);
+        table.row(["a-name-to-be-kept".to_owned(), "a message that is too long".to_owned()]);
+        let at = |width| {
+            let screen = Screen {
+                width,
+                ..Screen::default()
+            };
+            plain(&table, screen)
+        };
+        assert!(
+            at(Some(36)).ends_with("a-name-to-be-kept  a message that i…\n"),
+            "{}",
+            at(Some(36))
         );
+        assert!(
+            at(Some(10)).ends_with("a-name-to-be-kept  a message t…\n"),
+            "{}",
+            at(Some(10))
+        );
+        assert!(at(None).ends_with("too long\n"));
+    }
+
+    #[test]
+    fn wide_columns_are_for_wide_output() {
+        let mut table = Table::new(["NAME", "HASH"]).wide_from(1);
+        table.row(["a".to_owned(), "b".to_owned()]);
+        assert_eq!(plain(&table, Screen::default()), "NAME\na\n");
+        let wide = Screen {
+            wide: true,
+            ..Screen::default()
+        };
+        assert_eq!(plain(&table, wide), "NAME  HASH\na     b\n");
     }
 
     #[test]

@@ -15,7 +15,10 @@ use driftless_model::name::{ChannelName, ClusterName};
 use futures::StreamExt as _;
 
 use super::summary::Summary;
-use crate::{now, output};
+use crate::{
+    now,
+    output::{self, Output},
+};
 
 /// Ages on the screen grow without news from the server.
 const REDRAW: Duration = Duration::from_secs(1);
@@ -23,8 +26,8 @@ const REDRAW: Duration = Duration::from_secs(1);
 const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Shows the channel until the reader goes away. Outlives restarts of the server.
-pub(super) async fn follow(client: &Client, channel: &ChannelName, json: bool) -> Result<()> {
-    let mut screen = Screen::new(json);
+pub(super) async fn follow(client: &Client, channel: &ChannelName, output: &Output) -> Result<()> {
+    let mut screen = Screen::new(output);
     let mut started = false;
     loop {
         match follow_once(client, channel, &mut screen).await {
@@ -41,7 +44,7 @@ pub(super) async fn follow(client: &Client, channel: &ChannelName, json: bool) -
     }
 }
 
-async fn follow_once(client: &Client, channel: &ChannelName, screen: &mut Screen) -> Result<()> {
+async fn follow_once(client: &Client, channel: &ChannelName, screen: &mut Screen<'_>) -> Result<()> {
     let mut stream = client.watch_channel(channel).await?;
     let mut clusters: BTreeMap<ClusterName, Cluster> = BTreeMap::new();
     let mut record: Option<Channel> = None;
@@ -64,7 +67,8 @@ async fn follow_once(client: &Client, channel: &ChannelName, screen: &mut Screen
 }
 
 /// Where a watch is shown.
-struct Screen {
+struct Screen<'a> {
+    output: &'a Output,
     mode: Mode,
     /// What was shown last.
     last: Option<Summary>,
@@ -78,18 +82,19 @@ enum Mode {
     Live,
     /// A line per change.
     Lines,
-    /// A JSON document in one line per change.
-    Json,
+    /// A document per change.
+    Documents,
 }
 
-impl Screen {
-    fn new(json: bool) -> Self {
-        let mode = match json {
-            true => Mode::Json,
-            false if std::io::stdout().is_terminal() => Mode::Live,
-            false => Mode::Lines,
+impl<'a> Screen<'a> {
+    fn new(output: &'a Output) -> Self {
+        let mode = match output.is_text() {
+            false => Mode::Documents,
+            true if std::io::stdout().is_terminal() => Mode::Live,
+            true => Mode::Lines,
         };
         Self {
+            output,
             mode,
             last: None,
             drawn: 0,
@@ -103,13 +108,11 @@ impl Screen {
     fn show(&mut self, summary: Summary) -> Result<()> {
         match self.mode {
             Mode::Live => self.draw(&summary.text(now()))?,
-            Mode::Json if self.last.as_ref() != Some(&summary) => {
-                output::write(&format!("{}\n", serde_json::to_string(&summary)?))?;
-            }
+            Mode::Documents if self.last.as_ref() != Some(&summary) => self.output.print_next(&summary)?,
             Mode::Lines if self.last.as_ref().map(Summary::line) != Some(summary.line()) => {
                 output::write(&format!("{} {}\n", now().strftime("%H:%M:%SZ"), summary.line()))?;
             }
-            Mode::Json | Mode::Lines => {}
+            Mode::Documents | Mode::Lines => {}
         }
         self.last = Some(summary);
         Ok(())
@@ -130,10 +133,7 @@ impl Screen {
     }
 
     fn draw(&mut self, picture: &str) -> Result<()> {
-        let size = terminal_size::terminal_size();
-        let (width, height) = size.map_or((80, 24), |(width, height)| {
-            (usize::from(width.0), usize::from(height.0))
-        });
+        let (width, height) = output::size().unwrap_or((80, 24));
         // A picture taller than the terminal would scroll, and could not be drawn over.
         let lines: Vec<_> = picture
             .lines()
