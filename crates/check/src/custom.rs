@@ -13,16 +13,18 @@ use crate::{
 };
 
 /// The custom kinds that a snapshot defines, by group and kind.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Definitions {
     kinds: BTreeMap<(String, String), Definition>,
 }
 
 /// One CustomResourceDefinition: each version with its schema, where it is served and has one.
+#[derive(Debug)]
 struct Definition {
     versions: BTreeMap<String, Version>,
 }
 
+#[derive(Debug)]
 enum Version {
     NotServed,
     Served(Option<Box<Schema>>),

@@ -9,7 +9,7 @@
 //! - `kinds`: which kinds a version serves, and which it has removed.
 //! - `structure`: an object against the schema of its kind; `custom` finds that of a custom resource.
 //! - `references`: selectors and names against everything else in the snapshot.
-//! - [`finding`]: what comes out.
+//! - `variable`: what is said of values that differ from cluster to cluster: nothing. [`finding`]: what comes out.
 //!
 //! # Guarantees
 //! - An error is something that an API server of the checked versions refuses.
@@ -21,6 +21,7 @@ mod kinds;
 mod references;
 pub mod schema;
 mod structure;
+mod variable;
 mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +53,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Checks {
     versions: Vec<Version>,
-    known: Vec<Manifest>,
+    /// The rest of the snapshot, read once for all runs.
+    known: Vec<(Manifest, Value)>,
+    /// The custom kinds that the rest of the snapshot defines.
+    definitions: Definitions,
     notes: Vec<String>,
 }
 
@@ -90,9 +94,22 @@ impl Checks {
                 may_know_more: nearest < of_clusters,
             }
         });
+        let versions = versions.collect();
+        let known: Vec<_> = known
+            .into_iter()
+            .map(|manifest| {
+                let object = manifest.value();
+                (manifest, object)
+            })
+            .collect();
+        let mut definitions = Definitions::default();
+        for (manifest, object) in &known {
+            definitions.add(manifest, object);
+        }
         Self {
-            versions: versions.collect(),
-            known: known.into_iter().collect(),
+            versions,
+            known,
+            definitions,
             notes,
         }
     }
@@ -110,17 +127,13 @@ impl Checks {
             .iter()
             .map(|placed| (&placed.manifest, placed.manifest.value()))
             .collect();
-        let others: Vec<_> = self.known.iter().map(|manifest| (manifest, manifest.value())).collect();
         let mut definitions = Definitions::default();
-        for (manifest, object) in others.iter().chain(&objects) {
+        for (manifest, object) in &objects {
             definitions.add(manifest, object);
         }
-        let index = Index::new(
-            others
-                .iter()
-                .chain(&objects)
-                .map(|(manifest, object)| (*manifest, object)),
-        );
+        let known = self.known.iter().map(|(manifest, object)| (manifest, object));
+        let pushed_objects = objects.iter().map(|(manifest, object)| (*manifest, object));
+        let index = Index::new(known.chain(pushed_objects));
         let mut findings = Vec::new();
         for (placed, (manifest, object)) in pushed.iter().zip(&objects) {
             let mut faults = self.structure(&definitions, manifest, object);
@@ -145,7 +158,7 @@ impl Checks {
     fn structure(&self, definitions: &Definitions, manifest: &Manifest, object: &Value) -> Vec<Fault> {
         let mut found: BTreeMap<Fault, Vec<Minor>> = BTreeMap::new();
         for version in &self.versions {
-            for fault in version.faults(definitions, manifest, object) {
+            for fault in version.faults([definitions, &self.definitions], manifest, object) {
                 found.entry(fault).or_default().push(version.of_clusters);
             }
         }
@@ -163,8 +176,12 @@ impl Checks {
 }
 
 impl Version {
-    fn faults(&self, definitions: &Definitions, manifest: &Manifest, object: &Value) -> Vec<Fault> {
-        if let Some(faults) = definitions.check(self.catalog, manifest, object) {
+    /// `definitions` of custom kinds go before those behind them.
+    fn faults(&self, definitions: [&Definitions; 2], manifest: &Manifest, object: &Value) -> Vec<Fault> {
+        let custom = definitions
+            .iter()
+            .find_map(|one| one.check(self.catalog, manifest, object));
+        if let Some(faults) = custom {
             return faults;
         }
         let (kind, fault) = kinds::look_up(self.catalog, self.of_clusters, manifest);

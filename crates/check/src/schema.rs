@@ -20,6 +20,61 @@ const DEFINITIONS: &str = "#/components/schemas/";
 /// The definition that every object's `metadata` follows.
 pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
+/// Fields that OpenAPI calls required and that API servers take objects without: a kube-apiserver 1.36.3 with every
+/// API on was given an object for each required field there is, once with it and once without. Each is the end of
+/// a definition's name, and a field.
+const NOT_ENFORCED: &[(&str, &str)] = &[
+    (".apiextensions.v1.CustomResourceDefinitionVersion", "served"),
+    (".apiextensions.v1.SelectableField", "jsonPath"),
+    (".apiextensions.v1.ServiceReference", "name"),
+    (".apiextensions.v1.ServiceReference", "namespace"),
+    (".apiextensions.v1.WebhookConversion", "conversionReviewVersions"),
+    (".apps.v1.ControllerRevision", "revision"),
+    (".batch.v1.PodFailurePolicy", "rules"),
+    (".core.v1.ConfigMapNodeConfigSource", "kubeletConfigKey"),
+    (".core.v1.ConfigMapNodeConfigSource", "name"),
+    (".core.v1.ConfigMapNodeConfigSource", "namespace"),
+    (".core.v1.Event", "involvedObject"),
+    (".core.v1.HTTPHeader", "value"),
+    (".core.v1.ISCSIPersistentVolumeSource", "lun"),
+    (".core.v1.ISCSIVolumeSource", "lun"),
+    (".core.v1.LimitRangeSpec", "limits"),
+    (".core.v1.PreferredSchedulingTerm", "preference"),
+    (".core.v1.ScaleIOPersistentVolumeSource", "secretRef"),
+    (".core.v1.ScaleIOVolumeSource", "secretRef"),
+    (".core.v1.SleepAction", "seconds"),
+    (".core.v1.Sysctl", "value"),
+    (".core.v1.TypedLocalObjectReference", "kind"),
+    (".core.v1.TypedLocalObjectReference", "name"),
+    (".discovery.v1.ForZone", "name"),
+    (".events.v1.EventSeries", "count"),
+    (".events.v1.EventSeries", "lastObservedTime"),
+    (".flowcontrol.v1.GroupSubject", "name"),
+    (".flowcontrol.v1.LimitResponse", "type"),
+    (".flowcontrol.v1.ServiceAccountSubject", "name"),
+    (".flowcontrol.v1.ServiceAccountSubject", "namespace"),
+    (".flowcontrol.v1.UserSubject", "name"),
+    (".meta.v1.FieldSelectorRequirement", "operator"),
+    (".meta.v1.GroupResource", "group"),
+    (".meta.v1.OwnerReference", "apiVersion"),
+    (".meta.v1.OwnerReference", "kind"),
+    (".meta.v1.OwnerReference", "name"),
+    (".meta.v1.OwnerReference", "uid"),
+    (".CapacityRequestPolicyRange", "min"),
+    (".Counter", "value"),
+    (".DeviceCapacity", "value"),
+    (".DeviceClass", "spec"),
+    (".DeviceCounterConsumption", "counters"),
+    (".ResourceClaim", "spec"),
+    (".ResourceClaimTemplate", "spec"),
+    (".ResourceClaimTemplateSpec", "spec"),
+    (".ResourcePool", "generation"),
+    (".storage.v1.CSIDriver", "spec"),
+    (".storage.v1.CSINode", "spec"),
+    (".storage.v1.CSINodeSpec", "drivers"),
+    (".storage.v1.TokenRequest", "audience"),
+];
+
 /// The shipped files, oldest first.
 static CATALOGS: [Shipped; 3] = [
     Shipped::new(34, include_bytes!("../schemas/v1.34.json.zst")),
@@ -243,6 +298,11 @@ fn reduced(name: &str, mut schema: Schema) -> Schema {
         };
     }
     schema.default = false;
+    schema.required.retain(|field| {
+        !NOT_ENFORCED
+            .iter()
+            .any(|(end, lax)| name.ends_with(end) && field == lax)
+    });
     schema.list_type = schema.list_type.filter(|list_type| list_type != "atomic");
     let reduced = |schema: Schema| reduced("", schema);
     let properties = schema.properties.into_iter();

@@ -2,7 +2,8 @@
 //!
 //! The measure is what the API server refuses when it is asked to be strict and to apply on the server's side,
 //! which is how the agent applies. Whatever it would take is taken here; where a schema says more than the API
-//! server enforces, the API server is right.
+//! server enforces, the API server is right. One thing is refused that an apply takes: an integer too large for its
+//! field, which a create refuses and an apply cuts to another number without a word.
 //!
 //! # Built-in kinds and custom resources
 //! The API server decodes built-in kinds into Go types, where `null` is the same as absent, and holds custom resources
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 use crate::{
     finding::{Rule, Severity},
     schema::{Additional, OBJECT_META, Schema, Type},
+    variable,
 };
 
 pub(crate) use guess::nearest;
@@ -54,19 +56,6 @@ impl Fault {
             message: message.into(),
         }
     }
-}
-
-/// Whether a whole text is a variable, which may stand for a value of any type.
-pub(crate) fn is_variable(text: &str) -> bool {
-    text.starts_with("${") && text.ends_with('}')
-}
-
-/// Whether the variables in an object's texts are filled in: unless it says no.
-pub(crate) fn substitutes(object: &Value) -> bool {
-    let annotations = &object["metadata"]["annotations"];
-    ["driftless.dev/substitute", "kustomize.toolkit.fluxcd.io/substitute"]
-        .into_iter()
-        .all(|key| annotations[key] != "disabled")
 }
 
 /// What is wrong with an object of a built-in kind.
@@ -114,7 +103,7 @@ impl<'a> Walk<'a> {
         Self {
             definitions,
             custom,
-            variables: substitutes(object),
+            variables: variable::are_filled_in(object),
             steps: Vec::new(),
             faults: Vec::new(),
         }
@@ -134,7 +123,7 @@ impl<'a> Walk<'a> {
                     self.wrong_type(expected(schema), value);
                 }
             }
-            Value::String(text) if self.variables && is_variable(text) => {}
+            Value::String(text) if self.variables && variable::is_whole(text) => {}
             _ => match (schema.kind, value) {
                 (Some(Type::Object), Value::Object(fields)) if schema.embedded => self.resource(schema, fields),
                 (Some(Type::Object), Value::Object(fields)) => self.fields(schema, fields),
@@ -151,7 +140,7 @@ impl<'a> Walk<'a> {
         } else if !schema.values.is_empty() && !schema.values.contains(value) {
             let open = value
                 .as_str()
-                .is_some_and(|text| text.is_empty() && !self.custom || text.contains("${"));
+                .is_some_and(|text| text.is_empty() && !self.custom || variable::is_in(text));
             if !open {
                 let known: Vec<_> = schema.values.iter().map(scalar::plain).collect();
                 let message = format!("must be one of {}, not {}", known.join(", "), scalar::plain(value));
@@ -221,7 +210,9 @@ impl<'a> Walk<'a> {
             } else {
                 keys_of(item, &schema.list_keys)
             };
-            if !seen.insert(key) && !item.is_null() && !(self.variables && shown.contains("${")) {
+            let repeated = !seen.insert(key) && !item.is_null();
+            let open = self.variables && variable::is_in(&shown);
+            if repeated && !open {
                 self.steps.push(Step::Index(index));
                 self.fault(
                     Rule::DuplicateElement,

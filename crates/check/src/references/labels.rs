@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
+use crate::variable;
+
 /// Labels that controllers put on the Pods they make, so that no template has them.
 const BY_CONTROLLERS: &[&str] = &[
     "apps.kubernetes.io/pod-index",
@@ -122,7 +124,7 @@ impl Requirement<'_> {
     }
 
     fn holds(&self, labels: &Labels<'_>) -> bool {
-        let open = |text: &str| text.contains("${");
+        let open = variable::is_in;
         let value = labels.0.get(self.key()).copied();
         let listed = |values: &[&str], value: &str| values.iter().any(|one| *one == value || open(one) || open(value));
         match self {

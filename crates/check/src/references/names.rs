@@ -4,7 +4,7 @@ use driftless_model::manifest::{Manifest, ManifestId, split_api_version};
 use serde_json::Value;
 
 use super::{Index, OF_CLUSTERS, pod_template, warning};
-use crate::{finding::Rule, structure::Fault};
+use crate::{finding::Rule, structure::Fault, variable};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// ClusterRoles that every cluster has, besides those that begin with `system:`.
@@ -47,7 +47,7 @@ fn missing(index: &Index<'_>, namespace: &str, reference: &Reference<'_>) -> Opt
         name,
         key,
     } = reference;
-    if name.contains("${") || is_given(kind, name) {
+    if variable::is_in(name) || is_given(kind, name) {
         return None;
     }
     let id = ManifestId {
@@ -58,7 +58,7 @@ fn missing(index: &Index<'_>, namespace: &str, reference: &Reference<'_>) -> Opt
     };
     match (index.get(&id), key) {
         (None, _) => Some(absent(pointer, &id)),
-        (Some(object), Some(key)) if !key.contains("${") && !has_key(object, key) => {
+        (Some(object), Some(key)) if !variable::is_in(key) && !has_key(object, key) => {
             let message = format!("`{key}` is no key of {id}");
             Some(warning(pointer, Rule::MissingReference, message))
         }
@@ -198,7 +198,7 @@ fn of_binding(index: &Index<'_>, object: &Value, namespace: &str, faults: &mut V
     };
     let role = &object["roleRef"];
     if let (Some(kind), Some(name)) = (role["kind"].as_str(), role["name"].as_str()) {
-        let of_clusters = name.starts_with("system:") || CLUSTER_ROLES.contains(&name) || name.contains("${");
+        let of_clusters = name.starts_with("system:") || CLUSTER_ROLES.contains(&name) || variable::is_in(name);
         let id = id(RBAC, kind, (kind == "Role").then_some(namespace), name);
         if !of_clusters && index.get(&id).is_none() {
             faults.push(absent("/roleRef/name", &id));
@@ -213,7 +213,7 @@ fn of_binding(index: &Index<'_>, object: &Value, namespace: &str, faults: &mut V
         let (Some("ServiceAccount"), Some(name), Some(namespace)) = account else {
             continue;
         };
-        let open = name.contains("${") || namespace.contains("${") || OF_CLUSTERS.contains(&namespace);
+        let open = variable::is_in(name) || variable::is_in(namespace) || OF_CLUSTERS.contains(&namespace);
         let id = id("", "ServiceAccount", Some(namespace), name);
         if !open && name != "default" && index.get(&id).is_none() {
             faults.push(absent(&format!("{pointer}/name"), &id));

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     finding::Rule,
     schema::{Schema, Type},
+    variable,
 };
 
 /// Longer values are cut in messages.
@@ -45,7 +46,7 @@ pub(super) fn check(schema: &Schema, value: &Value, custom: bool, variables: boo
     };
     let fits = |fits: bool| if fits { Ok(()) } else { wrong() };
     let format = schema.format.as_deref();
-    let open = |text: &str| variables && text.contains("${");
+    let open = |text: &str| variables && variable::is_in(text);
     match (schema.kind, value) {
         _ if is_int_or_string(schema) => fits(value.is_string() || is_integer(value, Some("int32"), custom)),
         (_, Value::String(text)) if format == Some("quantity") => fits(open(text) || is_quantity(text)),
@@ -98,6 +99,7 @@ fn is_base64(text: &str) -> bool {
 
 /// `500m`, `2Gi`, `1e3`, `-1.5`: a signed number, then a suffix or an exponent.
 pub(super) fn is_quantity(text: &str) -> bool {
+    let text = text.trim();
     let rest = text.strip_prefix(['+', '-']).unwrap_or(text);
     let end = rest
         .find(|char: char| !char.is_ascii_digit() && char != '.')
