@@ -35,6 +35,9 @@ pub enum Event {
         snapshot: ObjectHash,
         /// Who pushed and from what.
         provenance: Provenance,
+        /// Schema epochs of the bundles set, where they declare one.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        epochs: BTreeMap<ComponentName, u64>,
         /// By what the push is known if it is repeated; a pusher need not give it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<PushKey>,

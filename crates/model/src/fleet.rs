@@ -16,9 +16,10 @@ use crate::{
     event::{Event, JoinToken, PushKey},
     hash::ObjectHash,
     journal::Entry,
-    name::{ChannelName, ClusterName, ComponentName, Labels},
+    name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
     shared::Shared,
     snapshot::{self, Components, Provenance},
+    view::ClusterFacts,
 };
 
 mod recent;
@@ -51,6 +52,9 @@ pub struct Channel {
     pub components: Components,
     /// Who last set each component: what a push that comes too late is told.
     pub setters: BTreeMap<ComponentName, Setter>,
+    /// The highest schema epoch that each component declared. Kept when it is removed: what it wrote may be there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub epochs: BTreeMap<ComponentName, u64>,
     /// The last pushes that carried a key: one that is repeated is answered as it was the first time.
     #[serde(default, skip_serializing_if = "Recent::is_empty")]
     pub recent: Recent,
@@ -122,6 +126,8 @@ pub enum Intent {
         expected: Option<Expected>,
         /// Who pushes and from what.
         provenance: Provenance,
+        /// Schema epochs of the bundles to set, where they declare one.
+        epochs: BTreeMap<ComponentName, u64>,
         /// sha256 of what the pusher drew for this push, the same in every repetition; `None` if it drew nothing.
         nonce: Option<ObjectHash>,
     },
@@ -203,6 +209,7 @@ impl Fleet {
             components,
             expected,
             provenance,
+            epochs,
             nonce,
         } = intent
         else {
@@ -218,7 +225,14 @@ impl Fleet {
                 Publishing::Unchanged => return Ok(Decision::Unchanged),
                 Publishing::Repeated(Done { seq, snapshot, .. }) => return Ok(Decision::Repeated { seq, snapshot }),
             };
+        let epochs: BTreeMap<_, _> = epochs
+            .iter()
+            .filter(|(component, _)| components.contains_key(*component))
+            .map(|(component, epoch)| (component.clone(), *epoch))
+            .collect();
+        self.channel(name)?.check_epochs(&components, &epochs)?;
         let channel = self.channels.get_mut(name).expect("it was found when that was decided");
+        channel.epochs.extend(epochs.clone());
         let snapshot = channel.advance(&components, provenance, now, seq);
         if let Some(key) = key {
             channel.remember(key, seq);
@@ -228,6 +242,7 @@ impl Fleet {
             components,
             snapshot: snapshot.hash(),
             provenance: provenance.clone(),
+            epochs,
             key,
         };
         Ok(Decision::Append(Box::new(Append {
@@ -385,6 +400,7 @@ impl Fleet {
                     snapshot: None,
                     components: Components::new(),
                     setters: BTreeMap::new(),
+                    epochs: BTreeMap::new(),
                     recent: Recent::default(),
                 };
                 if self.channels.insert(channel.clone(), created.into()).is_some() {
@@ -396,12 +412,17 @@ impl Fleet {
                 components,
                 snapshot,
                 provenance,
+                epochs,
                 key,
             } => {
                 let channel = self
                     .channels
                     .get_mut(channel)
                     .ok_or_else(|| invalid("it publishes to no channel"))?;
+                if channel.check_epochs(components, epochs).is_err() {
+                    return Err(invalid("it lowers a schema epoch"));
+                }
+                channel.epochs.extend(epochs.clone());
                 if channel.advance(components, provenance, time, seq).hash() != *snapshot {
                     return Err(invalid("its snapshot is not what its components make"));
                 }
@@ -465,6 +486,20 @@ impl Fleet {
             .ok_or_else(|| Refusal::UnknownCluster(name.clone()))
     }
 
+    /// What views depend on of each cluster that follows a channel, in the order of their names.
+    pub fn facts(&self, channel: &ChannelName) -> impl Iterator<Item = ClusterFacts> {
+        let followers = self
+            .clusters
+            .iter()
+            .filter(move |(_, cluster)| cluster.channel == *channel);
+        followers.map(|(name, cluster)| ClusterFacts {
+            name: name.clone(),
+            channel: cluster.channel.clone(),
+            labels: cluster.labels.clone(),
+            vars: Vars::new(),
+        })
+    }
+
     /// The current orders of a channel.
     ///
     /// # Errors
@@ -482,6 +517,30 @@ impl Fleet {
 
 impl Channel {
     /// Makes the next snapshot.
+    /// May these bundles follow, by the schema epochs they declare? One that declares none is of epoch 0.
+    fn check_epochs(
+        &self,
+        components: &BTreeMap<ComponentName, Option<ObjectHash>>,
+        epochs: &BTreeMap<ComponentName, u64>,
+    ) -> Result<(), Refusal> {
+        for component in components
+            .iter()
+            .filter(|(_, bundle)| bundle.is_some())
+            .map(|(name, _)| name)
+        {
+            let pushed = epochs.get(component).copied().unwrap_or_default();
+            let reached = self.epochs.get(component).copied().unwrap_or_default();
+            if pushed < reached {
+                return Err(Refusal::EpochFalls {
+                    component: component.clone(),
+                    pushed,
+                    reached,
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn advance(
         &mut self,
         changes: &BTreeMap<ComponentName, Option<ObjectHash>>,

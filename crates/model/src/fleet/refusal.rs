@@ -55,6 +55,19 @@ pub enum Refusal {
         /// When.
         time: Timestamp,
     },
+    /// A version that could not read what a newer one wrote.
+    #[error(
+        "component `{component}`: schema epoch {pushed} is lower than the {reached} that was reached: an older version \
+        could not read what a newer one has written; roll forward with a version of epoch {reached} or higher"
+    )]
+    EpochFalls {
+        /// The component.
+        component: ComponentName,
+        /// The epoch of the bundle pushed.
+        pushed: u64,
+        /// The highest epoch so far.
+        reached: u64,
+    },
     /// A join token that no cluster waits for.
     #[error(
         "this join token is not known: it was replaced by a newer one, or belongs to another server; \

@@ -24,6 +24,7 @@ fn publish(component: &str, bundle: Option<ObjectHash>, expected: Option<Expecte
         components: [(component.parse().unwrap(), bundle)].into(),
         expected,
         provenance: author(who),
+        epochs: BTreeMap::new(),
         nonce: None,
     }
 }
@@ -45,6 +46,7 @@ fn keyed(push: Intent, key: &str) -> Intent {
         components,
         expected,
         provenance,
+        epochs: BTreeMap::new(),
         nonce: Some(ObjectHash::of(key.as_bytes())),
     }
 }
@@ -248,6 +250,7 @@ fn event_that_does_not_fit_is_refused_with_its_entry() {
         components: [("shop".parse().unwrap(), bundle("1"))].into(),
         snapshot: ObjectHash::of(b"something else"),
         provenance: author("ann"),
+        epochs: BTreeMap::new(),
         key: None,
     };
     let refusal = log.fleet.apply_event(&event, 9, at(0)).unwrap_err();
@@ -305,6 +308,7 @@ fn key_sent_with_another_request_is_refused() {
         components,
         expected: None,
         provenance,
+        epochs: BTreeMap::new(),
         nonce,
     };
     assert!(elsewhere.carry_out(&push, 10, at(1)).is_ok(), "keys are of one channel");
@@ -380,6 +384,7 @@ fn event_that_repeats_a_push_is_refused() {
         components,
         snapshot,
         provenance,
+        epochs: BTreeMap::new(),
         key,
     };
     let refusal = other.fleet.apply_event(&event, 9, at(9)).unwrap_err();
@@ -437,4 +442,44 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn schema_epochs_never_fall_not_even_after_a_removal() {
+    let mut log = Log::with_channel();
+    let at_epoch = |bundle_name: &str, epoch: Option<u64>| {
+        let Intent::Publish {
+            channel,
+            components,
+            expected,
+            provenance,
+            nonce,
+            ..
+        } = publish("shop", bundle(bundle_name), None, "ann")
+        else {
+            unreachable!("it is a push")
+        };
+        Intent::Publish {
+            channel,
+            components,
+            expected,
+            provenance,
+            epochs: epoch
+                .map(|epoch| ("shop".parse().unwrap(), epoch))
+                .into_iter()
+                .collect(),
+            nonce,
+        }
+    };
+    log.take(&at_epoch("a", Some(2))).unwrap();
+    let refusal = log.take(&at_epoch("b", Some(1))).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "component `shop`: schema epoch 1 is lower than the 2 that was reached: an older version could not read what \
+         a newer one has written; roll forward with a version of epoch 2 or higher"
+    );
+    assert!(log.take(&at_epoch("b", None)).is_err());
+    log.take(&publish("shop", None, None, "ann")).unwrap();
+    assert!(log.take(&at_epoch("b", Some(1))).is_err());
+    log.take(&at_epoch("b", Some(3))).unwrap();
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing gets into the store from outside but bundles that keep every rule.
 
+mod fit;
 mod history;
 mod upload;
 
@@ -237,7 +238,7 @@ impl Service {
         // First of all, so that a typo is told before anything else.
         let state = self.core.state();
         let known = &state.fleet.channel(&channel)?.components;
-        let stored = self.take_bundles(&components, known, objects).await?;
+        let taken = self.take_bundles(&channel, &components, known, objects).await?;
         let expected = match &expected_parent {
             None => None,
             Some(parent) if parent.is_empty() => Some(Expected {
@@ -256,6 +257,7 @@ impl Service {
             components,
             expected,
             provenance,
+            epochs: taken.epochs,
             nonce,
         };
         let outcome = self.core.journal.submit(intent).await?;
@@ -268,18 +270,18 @@ impl Service {
             sequence: if unchanged { 0 } else { outcome.seq },
             unchanged,
             clusters: followers(fleet, &channel),
-            stored,
+            stored: taken.stored,
         })
     }
 
-    /// Checks the bundles of a push: those that come along are stored, the others have to be there. Says how many
-    /// were new.
+    /// Checks the bundles of a push: those that come along are stored, the others have to be there.
     async fn take_bundles(
         &self,
+        channel: &ChannelName,
         components: &BTreeMap<ComponentName, Option<ObjectHash>>,
         known: &Components,
         objects: Vec<v1::Object>,
-    ) -> Result<u32, Failure> {
+    ) -> Result<Taken, Failure> {
         let mut along = read_objects(objects, components)?;
         let bundles = components
             .iter()
@@ -287,40 +289,49 @@ impl Service {
             // What the channel is at is there, and was checked when it was pushed.
             .filter(|(component, bundle)| known.get(*component) != Some(bundle));
         let checks: Vec<_> = bundles
-            .map(|(component, bundle)| self.take_bundle(component, bundle, along.remove(&bundle)))
+            .map(|(component, bundle)| self.take_bundle(channel, component, bundle, along.remove(&bundle)))
             .collect();
-        let stored: Vec<bool> = stream::iter(checks).buffer_unordered(CONCURRENCY).try_collect().await?;
-        Ok(stored.into_iter().map(u32::from).sum())
+        let checked: Vec<_> = stream::iter(checks).buffer_unordered(CONCURRENCY).try_collect().await?;
+        let mut taken = Taken::default();
+        for (component, stored, epoch) in checked {
+            taken.stored += u32::from(stored);
+            taken.epochs.extend(epoch.map(|epoch| (component.clone(), epoch)));
+        }
+        Ok(taken)
     }
 
-    /// Checks that a bundle is there, or comes along, and is a version of this component. Says whether it was stored.
-    async fn take_bundle(
+    /// Checks that a bundle is there, or comes along, is a version of this component and fits the channel's clusters.
+    /// Says whether it was stored, and which schema epoch it declares.
+    async fn take_bundle<'c>(
         &self,
-        component: &ComponentName,
+        channel: &ChannelName,
+        component: &'c ComponentName,
         bundle: ObjectHash,
         zstd: Option<Bytes>,
-    ) -> Result<bool, Failure> {
-        let Some(zstd) = zstd else {
-            self.check_bundle(component, bundle).await?;
-            return Ok(false);
+    ) -> Result<(&'c ComponentName, bool, Option<u64>), Failure> {
+        let comes_along = zstd.is_some();
+        let (bytes, size) = match zstd {
+            Some(zstd) => self.check(bundle, zstd).await?,
+            None => (self.stored_bundle(component, bundle).await?, 0),
         };
-        let (bytes, size) = self.check(bundle, zstd).await?;
-        check_component(component, bundle, &bytes)?;
-        self.keep(&bytes, size).await?;
-        Ok(true)
+        let epoch = check_component(component, bundle, &bytes)?;
+        fit::check(component, &bytes, &self.core.state().fleet, channel)?;
+        if comes_along {
+            self.keep(&bytes, size).await?;
+        }
+        Ok((component, comes_along, epoch))
     }
 
-    /// Checks that a bundle is there and is a version of this component.
-    async fn check_bundle(&self, component: &ComponentName, bundle: ObjectHash) -> Result<(), Failure> {
-        let bytes = self.core.bucket.object(&bundle).await.map_err(|error| {
+    /// A bundle that was uploaded before.
+    async fn stored_bundle(&self, component: &ComponentName, bundle: ObjectHash) -> Result<Bytes, Failure> {
+        self.core.bucket.object(&bundle).await.map_err(|error| {
             if error.is_not_found() {
                 let text = format!("bundle {bundle} of component `{component}` is not in the store: upload it first");
                 Failure::Precondition(text)
             } else {
                 error.into()
             }
-        })?;
-        check_component(component, bundle, &bytes)
+        })
     }
 
     /// What the pusher built upon, by the snapshot it names.
@@ -372,10 +383,10 @@ async fn read_snapshot(core: &Core, hash: &ObjectHash) -> Result<Snapshot, Failu
 }
 
 /// Checks by its header that a bundle is a version of this component. All its lines were checked when it came in.
-fn check_component(component: &ComponentName, bundle: ObjectHash, bytes: &[u8]) -> Result<(), Failure> {
+fn check_component(component: &ComponentName, bundle: ObjectHash, bytes: &[u8]) -> Result<Option<u64>, Failure> {
     let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match serde_json::from_slice::<bundle::Header>(header) {
-        Ok(header) if header.component == *component => Ok(()),
+        Ok(header) if header.component == *component => Ok(header.spec.epoch),
         Ok(header) => Err(Failure::Argument(format!(
             "bundle {bundle} is a version of component `{}`, not of `{component}`",
             header.component
@@ -384,6 +395,14 @@ fn check_component(component: &ComponentName, bundle: ObjectHash, bytes: &[u8]) 
             "object {bundle}, set for component `{component}`, is no bundle"
         ))),
     }
+}
+
+/// What is known of the bundles of a push once all are there.
+#[derive(Default)]
+struct Taken {
+    /// How many were new.
+    stored: u32,
+    epochs: BTreeMap<ComponentName, u64>,
 }
 
 /// The objects that come along with a push, by their hashes. Each has to be one of its bundles.

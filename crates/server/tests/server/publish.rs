@@ -508,3 +508,55 @@ async fn bucket_that_cannot_be_written_to_is_told_and_works_again_afterwards() {
     }
     assert!(!rig.push("prod", &shop).await.unchanged);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bundle_that_does_not_work_out_on_every_cluster_is_refused() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    rig.enroll("edge-1", "prod", false).await;
+    let mut client = rig.publish().await;
+    let undefined = bundle("shop", "${cluster.vars.nope}");
+    upload(&mut client, &undefined).await.unwrap();
+    assert_refused(
+        client.publish(publish_request("prod", &undefined)).await,
+        Code::InvalidArgument,
+        &[
+            "component `shop`",
+            "`${cluster.vars.nope}` is not defined",
+            "(on edge-1)",
+        ],
+    );
+    let spec = serde_json::from_value(serde_json::json!({
+        "overlays": [{"name": "eu", "remove": [{"kind": "Deployment"}]}]
+    }))
+    .unwrap();
+    let idle = bundle("shop", "1").with_spec(spec);
+    upload(&mut client, &idle).await.unwrap();
+    assert_refused(
+        client.publish(publish_request("prod", &idle)).await,
+        Code::InvalidArgument,
+        &["overlay `eu`: no object of the component matches kind Deployment"],
+    );
+    let defined = bundle("shop", "${cluster.name}");
+    rig.push("prod", &defined).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lower_schema_epoch_is_refused() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let at = |value: &str, epoch: u64| {
+        let spec = serde_json::from_value(serde_json::json!({ "epoch": epoch })).unwrap();
+        bundle("shop", value).with_spec(spec)
+    };
+    rig.push("prod", &at("1", 2)).await;
+    let mut client = rig.publish().await;
+    let older = at("2", 1);
+    upload(&mut client, &older).await.unwrap();
+    assert_refused(
+        client.publish(publish_request("prod", &older)).await,
+        Code::FailedPrecondition,
+        &["schema epoch 1 is lower than the 2 that was reached", "roll forward"],
+    );
+    rig.push("prod", &at("2", 2)).await;
+}
