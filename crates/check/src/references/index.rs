@@ -64,8 +64,11 @@ impl<'a> Index<'a> {
     }
 
     pub(super) fn selects_pods(&self, namespace: &str, selector: &Selector<'_>) -> bool {
-        let pods = self.pods.get(namespace).into_iter().flatten();
-        pods.into_iter().any(|labels| selector.selects_pods(labels))
+        // A custom resource may have no namespace of its own, and its Pods be anywhere.
+        let pods = [namespace, ""]
+            .into_iter()
+            .filter_map(|namespace| self.pods.get(namespace));
+        pods.flatten().any(|labels| selector.selects_pods(labels))
     }
 }
 
@@ -75,7 +78,7 @@ fn labels_anywhere<'a>(value: &'a Value, found: &mut BTreeSet<Labels<'a>>) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
-                if key.to_lowercase().ends_with("labels") {
+                if key.to_lowercase().ends_with("labels") && key != "matchLabels" {
                     let labels = Labels::of(value);
                     if !labels.is_empty() {
                         found.insert(labels);
