@@ -145,7 +145,10 @@ impl Hub {
             before.is_some_and(|before| before.components.get(*component) != Some(*bundle))
         };
         let bundles = channel.components.iter().filter(is_new).map(|(_, bundle)| *bundle);
-        let wanted: Vec<ObjectHash> = channel.snapshot.into_iter().chain(bundles).collect();
+        // Nobody listens: whoever comes later asks for what it lacks.
+        let is_heard = self.sender(name, |sender| sender.receiver_count()) > 0;
+        let wanted = channel.snapshot.into_iter().chain(bundles);
+        let wanted: Vec<ObjectHash> = wanted.filter(|_| is_heard).collect();
         let objects = match tokio::time::timeout(INLINE_WAIT, self.small_objects(wanted)).await {
             Ok(objects) => objects,
             Err(_) => {

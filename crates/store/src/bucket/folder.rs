@@ -1,35 +1,58 @@
 //! A bucket in a local folder: files that are on disk before anybody is told of them.
 //!
-//! [`LocalFileSystem`] writes a staged file, flushes it, links it to its name (which fails if the name is taken,
-//! so it is put-if-absent) and flushes the folder. What [`Folder`] adds is that nothing is *seen* before it is
+//! A put-if-absent writes a staged file, flushes it, links it to its name (which fails if the name is taken), removes
+//! the staged name and flushes the folder: two flushes, which is what such a put costs. Nothing is *seen* before it is
 //! durable: between the link and the flush another writer could meet the name and build upon it, so every answer
-//! that a file exists flushes the folders above it first. A clean folder's flush costs microseconds.
+//! that a file exists flushes the folder above it first. A clean folder's flush costs microseconds. What is neither
+//! put-if-absent nor concerned with durability is [`LocalFileSystem`]'s.
 //!
 //! Staged files that a crash left behind are invisible to listings; opening the folder removes the old ones.
 
 use std::{
-    fmt, fs, io,
+    collections::BTreeSet,
+    fmt, fs,
+    io::{self, Write as _},
     path::{Path as FilePath, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result, local::LocalFileSystem, path::Path,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, local::LocalFileSystem, path::Path,
 };
+use tokio::sync::Semaphore;
 
+use super::layout;
 use crate::error::Error;
 
 /// How old a staged file must be to be taken for one that a crash left behind. Writing one takes seconds.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
+/// Puts under way at once. Their flushes share what the file system does for one; beyond a few, threads only get in
+/// each other's way.
+const WRITERS: usize = 16;
+
 /// A local folder as an object store that is durable when it answers.
 #[derive(Debug)]
 pub(crate) struct Folder {
     files: LocalFileSystem,
+    folders: Arc<Folders>,
+    writers: Semaphore,
+}
+
+/// The folders below a root, and how staged files in them are called.
+#[derive(Debug)]
+struct Folders {
     root: PathBuf,
+    /// Those whose own names are durable, all the way up to the root's.
+    durable: Mutex<BTreeSet<PathBuf>>,
+    staged: AtomicU64,
 }
 
 impl Folder {
@@ -47,41 +70,131 @@ impl Folder {
         }
         Ok(Self {
             files: files.with_fsync(true),
-            root,
+            folders: Arc::new(Folders {
+                root,
+                durable: Mutex::default(),
+                staged: AtomicU64::new(u64::from(std::process::id()) << 32),
+            }),
+            writers: Semaphore::new(WRITERS),
         })
     }
 
-    /// Makes the folders above `location` durable, the file's own name included.
+    /// Makes the name of the file at `location` durable.
     async fn sync(&self, location: &Path) -> Result<()> {
-        let mut folder = self.files.path_to_filesystem(location)?;
-        let root = self.root.clone();
-        let synced = tokio::task::spawn_blocking(move || {
-            while folder.pop() && folder.starts_with(&root) {
-                sync_folder(&folder)?;
-            }
-            Ok::<_, io::Error>(())
-        });
-        synced.await?.map_err(|error| object_store::Error::Generic {
+        let file = self.files.path_to_filesystem(location)?;
+        self.blocking(move |folders| folders.sync(&file)).await
+    }
+
+    /// Creates the file at `location`, unless the name is taken.
+    async fn create(&self, location: &Path, payload: PutPayload) -> Result<PutResult> {
+        let file = self.files.path_to_filesystem(location)?;
+        // An entry decides on what many wait for: it does not queue behind objects.
+        let _turn = match location.prefix_matches(&Path::from(layout::JOURNAL)) {
+            true => None,
+            false => self.writers.acquire().await.ok(),
+        };
+        if self.blocking(move |folders| folders.create(&file, &payload)).await? {
+            Ok(PutResult {
+                e_tag: None,
+                version: None,
+                extensions: Default::default(),
+            })
+        } else {
+            Err(object_store::Error::AlreadyExists {
+                path: location.to_string(),
+                source: Box::new(io::Error::from(io::ErrorKind::AlreadyExists)),
+            })
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folders) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let folders = Arc::clone(&self.folders);
+        let done = tokio::task::spawn_blocking(move || work(&folders)).await?;
+        done.map_err(|error| object_store::Error::Generic {
             store: "Folder",
             source: Box::new(error),
         })
     }
 }
 
+impl Folders {
+    /// Creates `file` with `payload`, durably, unless the name is taken. Says which.
+    fn create(&self, file: &FilePath, payload: &PutPayload) -> io::Result<bool> {
+        let (staged, mut opened) = self.stage(file)?;
+        let written = payload.iter().try_for_each(|part| opened.write_all(part));
+        let linked = written.and_then(|()| opened.sync_all()).map(|()| {
+            drop(opened);
+            fs::hard_link(&staged, file)
+        });
+        // Before the folder is flushed, or it would have to be flushed again. What cannot be removed is invisible.
+        let _left = fs::remove_file(&staged);
+        let is_new = match linked? {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error),
+        };
+        // Whoever has the name may not have flushed it yet.
+        self.sync(file)?;
+        Ok(is_new)
+    }
+
+    /// Opens a new file beside `file`, making the folders above where they are not there.
+    fn stage(&self, file: &FilePath) -> io::Result<(PathBuf, fs::File)> {
+        loop {
+            let mut staged = file.as_os_str().to_owned();
+            staged.push(format!("#{}", self.staged.fetch_add(1, Ordering::Relaxed)));
+            match fs::File::create_new(&staged) {
+                Ok(opened) => return Ok((staged.into(), opened)),
+                // Another process uses the same numbers.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Somebody may have taken away what was durable.
+                    self.durable().clear();
+                    fs::create_dir_all(file.parent().unwrap_or(file))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Flushes the folder of `file`, and those above that are not known to be durable.
+    fn sync(&self, file: &FilePath) -> io::Result<()> {
+        let Some(folder) = file.parent() else { return Ok(()) };
+        sync_folder(folder)?;
+        if self.durable().contains(folder) {
+            return Ok(());
+        }
+        let above = folder.ancestors().skip(1);
+        above
+            .take_while(|above| above.starts_with(&self.root))
+            .try_for_each(sync_folder)?;
+        self.durable().insert(folder.to_owned());
+        Ok(())
+    }
+
+    fn durable(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl fmt::Display for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "folder {}", self.root.display())
+        write!(f, "folder {}", self.folders.root.display())
     }
 }
 
 #[async_trait]
 impl ObjectStore for Folder {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let result = self.files.put_opts(location, payload, options).await;
-        if matches!(result, Ok(_) | Err(object_store::Error::AlreadyExists { .. })) {
-            self.sync(location).await?;
+        if matches!(options.mode, PutMode::Create) && options.attributes.is_empty() {
+            return self.create(location, payload).await;
         }
-        result
+        let result = self.files.put_opts(location, payload, options).await?;
+        self.sync(location).await?;
+        Ok(result)
     }
 
     async fn put_multipart_opts(

@@ -29,8 +29,9 @@ use crate::{
 
 /// No pause between tries is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// Snapshots of one entry that are stored at once.
-const CONCURRENCY: usize = 8;
+/// Snapshots of one entry that are stored at once: as many as an object store takes without complaint, since each
+/// round of them is waited for by all whose pushes are in the entry.
+const CONCURRENCY: usize = 128;
 
 type Answer = Result<Outcome, Error>;
 

@@ -2,24 +2,33 @@
 //!
 //! Replay one seed with `DRIFTLESS_SEED=n cargo test -p driftless-store rivals`.
 
-use std::{collections::BTreeMap, env, sync::Arc};
+use std::{collections::BTreeMap, env, sync::Arc, time::Duration};
 
-use driftless_model::{event::Event, hash::ObjectHash, journal::Tip};
+use driftless_model::{
+    event::Event,
+    fleet::{Expected, Intent, Refusal},
+    hash::ObjectHash,
+    journal::Tip,
+    name::ComponentName,
+};
 use driftless_store::{
     Bucket, Error,
-    journal::{Outcome, Settings, State},
+    journal::{Settings, State},
     verify,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::time::Instant;
 
 use crate::{
     faults::Faulty,
-    support::{Running, bundle, create, entry_path, publish, read},
+    support::{self, Running, bundle, create, entry_path, read, with_nonce},
 };
 
 const WRITERS: u64 = 3;
-const CALLERS: u64 = 3;
+const CALLERS: u64 = 4;
 const PUSHES: u64 = 6;
+/// One in so many callers pushes to the component that others push to as well, upon what it saw.
+const SHARED_EVERY: u64 = 2;
 
 #[test]
 fn writers_on_a_failing_bucket_agree_and_lose_nothing() {
@@ -64,16 +73,16 @@ async fn simulate(seed: u64) {
     submit_until_answered(&writers[0], &create("prod")).await;
 
     let mut callers = Vec::new();
-    for writer in &writers {
+    for _ in 0..WRITERS {
         for _ in 0..CALLERS {
             let caller = callers.len() as u64;
-            callers.push(call(writer, &sound, caller, seed));
+            callers.push(call(&writers, &sound, caller, seed));
         }
     }
-    let acknowledged: Vec<Outcome> = futures::future::join_all(callers).await.into_iter().flatten().collect();
+    let answers: Vec<Answered> = futures::future::join_all(callers).await.into_iter().flatten().collect();
 
     let state = fold_by_hand(&faulty).await;
-    check_acknowledged(&acknowledged, &faulty, state.tip.seq).await;
+    check_answers(&answers, &faulty, state.tip.seq).await;
     for writer in writers {
         let mut states = writer.journal.state();
         let reached = states
@@ -97,31 +106,80 @@ async fn open(bucket: &Bucket, settings: Settings, seed: u64) -> Running {
     }
 }
 
-async fn submit_until_answered(writer: &Running, intent: &driftless_model::fleet::Intent) -> Option<Outcome> {
+async fn submit_until_answered(writer: &Running, intent: &Intent) {
     loop {
         match writer.submit(intent.clone()).await {
-            Ok(outcome) => return Some(outcome),
+            Ok(_) => return,
             // An earlier try, whose answer was lost, went through.
-            Err(Error::Refused(refusal)) if refusal.is_already_there() => return None,
+            Err(Error::Refused(refusal)) if refusal.is_already_there() => return,
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
     }
 }
 
-/// One component's pushes, one after the other.
-async fn call(writer: &Running, sound: &Bucket, caller: u64, seed: u64) -> Vec<Outcome> {
+/// A push that was answered.
+struct Answered {
+    bundle: ObjectHash,
+    component: ComponentName,
+    /// Where it is, and what it made; `None` when it was refused because somebody else was faster.
+    place: Option<(u64, ObjectHash)>,
+    /// The snapshot it was built upon, if it said so.
+    parent: Option<Option<ObjectHash>>,
+    begun: Instant,
+    acknowledged: Instant,
+}
+
+/// One caller's pushes, one after the other. Whenever an answer is lost it asks another writer.
+async fn call(writers: &[Running], sound: &Bucket, caller: u64, seed: u64) -> Vec<Answered> {
     let mut rng = StdRng::seed_from_u64(seed * 1000 + 500 + caller);
-    let component = format!("component-{caller}");
-    let mut outcomes = Vec::new();
+    let is_shared = caller.is_multiple_of(SHARED_EVERY);
+    let component = if is_shared {
+        "shared".to_owned()
+    } else {
+        format!("component-{caller}")
+    };
+    let mut answers = Vec::new();
     for push in 0..PUSHES {
-        tokio::time::sleep(std::time::Duration::from_millis(rng.random_range(0..300))).await;
-        let hash = sound
-            .put_object(&bundle(&component, &format!("push-{push}")))
-            .await
-            .unwrap();
-        outcomes.extend(submit_until_answered(writer, &publish("prod", &component, hash)).await);
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..300))).await;
+        let content = bundle(&component, &format!("push-{caller}-{push}"));
+        let bundle = sound.put_object(&content).await.unwrap();
+        let mut writer = rng.random_range(0..writers.len());
+        let expected = is_shared.then(|| seen(&writers[writer]));
+        let parent = expected.as_ref().map(|expected| expected.parent);
+        let nonce = ObjectHash::of(format!("{seed}-{caller}-{push}").as_bytes());
+        let intent = with_nonce(support::push("prod", &component, bundle, expected), nonce);
+        let begun = Instant::now();
+        let place = loop {
+            match writers[writer].submit(intent.clone()).await {
+                Ok(outcome) => break Some((outcome.seq, outcome.snapshot.expect("every push is new"))),
+                Err(Error::Refused(refusal)) if refusal.is_conflict() => break None,
+                Err(Error::Refused(Refusal::UnknownChannel { .. })) => writer = 0,
+                Err(error) => {
+                    assert!(error.is_retryable(), "{error}");
+                    writer = rng.random_range(0..writers.len());
+                }
+            }
+        };
+        answers.push(Answered {
+            bundle,
+            component: component.parse().unwrap(),
+            place,
+            parent,
+            begun,
+            acknowledged: Instant::now(),
+        });
     }
-    outcomes
+    answers
+}
+
+/// What a caller sees of the channel now, at this writer.
+fn seen(writer: &Running) -> Expected {
+    let state = writer.journal.state().borrow().clone();
+    let channel = state.fleet.channel(&"prod".parse().unwrap()).ok().cloned();
+    Expected {
+        parent: channel.as_ref().and_then(|channel| channel.snapshot),
+        components: channel.map(|channel| channel.components).unwrap_or_default(),
+    }
 }
 
 async fn fold_by_hand(faulty: &Faulty) -> State {
@@ -144,33 +202,59 @@ async fn newest(faulty: &Faulty) -> u64 {
         .unwrap()
 }
 
-/// Every acknowledged event is where the answer said, and every push is there exactly once.
-async fn check_acknowledged(acknowledged: &[Outcome], faulty: &Faulty, last: u64) {
-    let mut entries = BTreeMap::new();
+/// Every answer is true, and together they have an order: each acknowledged push is there exactly once, where its
+/// answer said; none comes before one that was acknowledged before it was begun; none that was built upon a snapshot
+/// overwrites what came after it; none that was refused is there.
+async fn check_answers(answers: &[Answered], faulty: &Faulty, last: u64) {
     let mut tip = Tip::default();
-    let mut pushes: BTreeMap<ObjectHash, u32> = BTreeMap::new();
+    // Everything published, in order: entry, bundle, component, snapshot.
+    let mut published = Vec::new();
     for seq in 1..=last {
         let entry = tip.follow(&read(&*faulty.inner, &entry_path(seq)).await).unwrap();
-        for event in &entry.events {
-            if let Event::Published { components, .. } = event {
-                components
-                    .values()
-                    .flatten()
-                    .for_each(|hash| *pushes.entry(*hash).or_default() += 1);
+        for event in entry.events {
+            if let Event::Published {
+                components, snapshot, ..
+            } = event
+            {
+                for (component, bundle) in components {
+                    published.push((seq, bundle.unwrap(), component, snapshot));
+                }
             }
         }
-        entries.insert(seq, entry);
     }
-    assert_eq!(pushes.len() as u64, WRITERS * CALLERS * PUSHES);
-    assert!(pushes.values().all(|times| *times == 1), "{pushes:?}");
-    for outcome in acknowledged {
-        if let Some(event) = &outcome.event {
-            let held = entries[&outcome.seq]
-                .events
-                .iter()
-                .filter(|held| *held == event)
-                .count();
-            assert_eq!(held, 1, "{outcome:?}");
+    let mut places: BTreeMap<ObjectHash, usize> = BTreeMap::new();
+    for (place, (_, bundle, ..)) in published.iter().enumerate() {
+        assert_eq!(places.insert(*bundle, place), None, "carried out twice");
+    }
+    let snapshots: BTreeMap<ObjectHash, usize> = published.iter().map(|(.., snapshot)| *snapshot).zip(0..).collect();
+
+    let mut acknowledged = Vec::new();
+    for answer in answers {
+        let Some((seq, snapshot)) = answer.place else {
+            assert_eq!(places.get(&answer.bundle), None, "refused, and there");
+            continue;
+        };
+        let place = places[&answer.bundle];
+        assert_eq!((seq, snapshot), (published[place].0, published[place].3));
+        acknowledged.push((answer, place));
+        if let Some(parent) = answer.parent {
+            let upon = parent.map(|parent| snapshots[&parent]);
+            let mut before = published[..place].iter().enumerate().rev();
+            let overwritten = before.find(|(_, (_, _, component, _))| *component == answer.component);
+            assert!(
+                overwritten.is_none_or(|(place, _)| Some(place) <= upon),
+                "an update was lost"
+            );
         }
     }
+    assert_eq!(acknowledged.len(), published.len());
+    for (one, place) in &acknowledged {
+        for (other, later) in &acknowledged {
+            assert!(
+                one.acknowledged >= other.begun || place < later,
+                "the order contradicts the answers"
+            );
+        }
+    }
+    assert!(acknowledged.len() < answers.len(), "no conflict: this shows nothing");
 }

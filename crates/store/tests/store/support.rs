@@ -53,6 +53,14 @@ pub(crate) fn push(channel: &str, component: &str, bundle: ObjectHash, expected:
     }
 }
 
+/// The same push, known by `nonce` when it is repeated.
+pub(crate) fn with_nonce(mut push: Intent, known_by: ObjectHash) -> Intent {
+    if let Intent::Publish { nonce, .. } = &mut push {
+        *nonce = Some(known_by);
+    }
+    push
+}
+
 /// A bundle with one ConfigMap called `name`.
 pub(crate) fn bundle(component: &str, name: &str) -> Vec<u8> {
     let object = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
