@@ -23,6 +23,8 @@ pub const MAX_OBJECT_BYTES: usize = bundle::MAX_BYTES;
 
 /// Speed matters more than the last percent: a push compresses while somebody waits.
 const COMPRESSION: i32 = 3;
+/// A snapshot is hashes, in which there is nothing to find.
+const SNAPSHOT_COMPRESSION: i32 = 1;
 /// Requests under way at once in calls that take many hashes.
 const CONCURRENCY: usize = 32;
 /// Above this, hashing and compressing would hold up other tasks of the thread.
@@ -103,9 +105,9 @@ impl Bucket {
         }
         let (hash, compressed) = if bytes.len() > INLINE_BYTES {
             let bytes = bytes.to_vec();
-            off_thread(move || (ObjectHash::of(&bytes), compress(&bytes))).await
+            off_thread(move || (ObjectHash::of(&bytes), compress(&bytes, COMPRESSION))).await
         } else {
-            (ObjectHash::of(bytes), compress(bytes))
+            (ObjectHash::of(bytes), compress(bytes, COMPRESSION))
         };
         self.put_new(&layout::object(&hash), compressed.into(), || format!("object {hash}"))
             .await?;
@@ -115,7 +117,7 @@ impl Bucket {
     /// As [`Bucket::put_object`], for a snapshot whose name is known.
     pub(crate) async fn put_snapshot(&self, snapshot: &Encoded) -> Result<(), Error> {
         let hash = snapshot.hash();
-        let compressed = compress(snapshot.bytes());
+        let compressed = compress(snapshot.bytes(), SNAPSHOT_COMPRESSION);
         self.put_new(&layout::object(&hash), compressed.into(), || format!("snapshot {hash}"))
             .await?;
         Ok(())
@@ -325,8 +327,8 @@ async fn checked(hash: ObjectHash, compressed: Bytes, max_len: usize) -> Result<
     off_thread(check).await
 }
 
-fn compress(bytes: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(bytes, COMPRESSION).expect("compressing into memory has no way to fail")
+fn compress(bytes: &[u8], level: i32) -> Vec<u8> {
+    zstd::bulk::compress(bytes, level).expect("compressing into memory has no way to fail")
 }
 
 fn decompress(compressed: &[u8], max_len: usize) -> Result<Bytes, Fault> {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use driftless_model::{
     event::Event,
-    fleet::{Append, Decision, Intent, Refusal},
+    fleet::{Append, Decision, Fleet, Intent, Refusal},
     journal::Entry,
     snapshot::Encoded,
 };
@@ -169,9 +169,12 @@ impl Task {
                 events: plan.events,
             };
             let bytes = Bytes::from(entry.encode());
-            // Folded before it is written: an entry that does not fit must never reach the journal.
-            let mut next = State::clone(&state);
-            next.take(&bytes)?;
+            // Read before it is written: an entry that does not fit must never reach the journal.
+            let mut tip = state.tip;
+            let read = tip.follow(&bytes)?;
+            debug_assert_eq!(read, entry);
+            let next = State { tip, fleet: plan.fleet };
+            debug_assert!(folds_to(&state, &bytes, &next), "deciding and folding differ");
             self.put_snapshots(&plan.snapshots).await?;
             match self.append(entry.seq, &bytes).await? {
                 None => {
@@ -273,6 +276,12 @@ fn answer_all(batch: Vec<Pending>, error: &Error) {
     }
 }
 
+/// Is `next` what everybody else makes of the entry?
+fn folds_to(state: &State, bytes: &[u8], next: &State) -> bool {
+    let mut folded = state.clone();
+    folded.take(bytes).is_ok() && folded == *next
+}
+
 /// What one entry would say, and what would be answered once it is durable.
 ///
 /// Refusals wait for it too: they may rest on an event earlier in the same entry.
@@ -281,21 +290,23 @@ struct Plan {
     events: Vec<Event>,
     snapshots: Vec<Encoded>,
     answers: Vec<Answer>,
+    /// The state after the entry: to decide on the events one by one is to fold them.
+    fleet: Fleet,
 }
 
 impl Plan {
     /// Decides `intents` in order, each on what the ones before make of `state`.
     fn new(state: &State, intents: &[&Intent], time: Timestamp) -> Self {
         let seq = state.tip.next_seq();
-        let mut fleet = state.fleet.clone();
         let mut plan = Self {
+            fleet: state.fleet.clone(),
             time,
             events: Vec::new(),
             snapshots: Vec::new(),
             answers: Vec::new(),
         };
         for intent in intents {
-            let answer = match fleet.carry_out(intent, seq, time) {
+            let answer = match plan.fleet.carry_out(intent, seq, time) {
                 Ok(Decision::Append(append)) => {
                     let Append { event, snapshot } = *append;
                     let hash = snapshot.as_ref().map(Encoded::hash);
@@ -320,9 +331,9 @@ impl Plan {
                 Err(refusal) => {
                     if matches!(refusal, Refusal::Invalid { .. }) {
                         // Half-applied: start over from what the events so far make.
-                        fleet = state.fleet.clone();
+                        plan.fleet = state.fleet.clone();
                         for event in &plan.events {
-                            fleet
+                            plan.fleet
                                 .apply_event(event, seq, time)
                                 .expect("it applied to the same state before");
                         }
