@@ -3,4 +3,5 @@
 mod bad_input;
 mod connection;
 mod desk;
+mod golden;
 mod story;

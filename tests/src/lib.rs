@@ -7,6 +7,7 @@
 //! - [`child`] owns every started process; [`identity`] makes certificates for them.
 //! - [`cluster`] is what one behaviour suite may ask of the real plane and of [`simulated`] alike.
 //! - [`world`] is a whole fleet around such a cluster: server, channel, agents; [`fixture`] is what is pushed.
+//! - [`terminal`] shows what a program looks like to a person.
 //! - [`wait`] is the only way to wait: a condition, a deadline, and the last state seen.
 //!
 //! binaries → plane → cluster → world → suites; world ← process ← child. Nothing here is shipped.
@@ -20,6 +21,7 @@ pub mod identity;
 pub mod plane;
 pub mod process;
 pub mod simulated;
+pub mod terminal;
 pub mod wait;
 pub mod world;
 

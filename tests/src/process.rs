@@ -189,7 +189,7 @@ impl Home {
     }
 
     /// The program in this home, with none of the caller's settings for it.
-    fn command(&self, program: Program) -> Result<Command> {
+    pub fn command(&self, program: Program) -> Result<Command> {
         let mut command = Command::new(program.path()?);
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("DRIFTLESS_") {
@@ -200,6 +200,7 @@ impl Home {
             .current_dir(self.path())
             .env("HOME", self.path())
             .env("XDG_CONFIG_HOME", self.path().join(".config"))
+            .env("USER", "tester")
             .env_remove("KUBECONFIG")
             .env("RUST_BACKTRACE", "1");
         Ok(command)

@@ -19,6 +19,8 @@ mod open_files;
 mod output;
 mod prints;
 mod provenance;
+#[cfg(test)]
+mod reference;
 mod resolve;
 mod scalar;
 mod secret_file;

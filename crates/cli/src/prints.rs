@@ -3,8 +3,11 @@
 //! A command declares it beside its code; [`of`] finds it by the command's words. `main` refuses a form that a command
 //! has not before anything is done, and the reference (docs/reference/cli.md) is made of the same declarations.
 
+pub(crate) mod fields;
+
 use clap::CommandFactory as _;
 
+use self::fields::Fields;
 use crate::{
     args::Args,
     commands,
@@ -18,14 +21,28 @@ pub(crate) struct Prints {
     pub(crate) forms: &'static [Kind],
     /// Does long output go through the pager?
     pub(crate) paged: bool,
+    /// The fields of its document: where they are, and which. Read by the reference only.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the reference is made by a test"))]
+    pub(crate) document: &'static [Part],
     /// How it exits, other than with 0, 1 for a failure and 2 for wrong usage.
     pub(crate) exits: &'static [(u8, &'static str)],
+}
+
+/// Fields of a document that stand at one place of it.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the reference is made by a test"))]
+pub(crate) struct Part {
+    /// What goes before the fields: `[].` in a list, `channel.` in a field of that name, nothing at the top.
+    pub(crate) at: &'static str,
+    /// The fields.
+    pub(crate) fields: Fields,
 }
 
 /// Prints for people only.
 pub(crate) const TEXT: Prints = Prints {
     forms: &[Kind::Table],
     paged: false,
+    document: &[],
     exits: &[],
 };
 

@@ -9,7 +9,7 @@ use crate::{
     failure::Outcome,
     now,
     output::{self, Table, age},
-    prints::{self, Prints},
+    prints::{self, Part, Prints, fields},
 };
 
 /// Create and list channels
@@ -30,8 +30,20 @@ enum Command {
     List,
 }
 
-pub(crate) const CREATED: Prints = prints::NAMED;
-pub(crate) const LISTED: Prints = prints::WIDE;
+pub(crate) const CREATED: Prints = Prints {
+    document: &[Part {
+        at: "",
+        fields: fields::CHANNEL,
+    }],
+    ..prints::NAMED
+};
+pub(crate) const LISTED: Prints = Prints {
+    document: &[Part {
+        at: "[].",
+        fields: fields::CHANNEL,
+    }],
+    ..prints::WIDE
+};
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let client = app.client()?;

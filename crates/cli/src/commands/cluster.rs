@@ -17,7 +17,7 @@ use crate::{
     failure::{Advice, Outcome},
     now,
     output::{self, age},
-    prints::{self, Prints},
+    prints::{self, Part, Prints},
     secret_file,
 };
 
@@ -84,7 +84,26 @@ struct Document {
     expires: jiff::Timestamp,
 }
 
-pub(crate) const ENROLLED: Prints = prints::NAMED;
+pub(crate) const ENROLLED: Prints = Prints {
+    document: &[Part {
+        at: "",
+        fields: &[
+            ("cluster", "the cluster"),
+            ("channel", "the channel it follows"),
+            ("labels.*", "its labels"),
+            ("expires", "until when the join token is good"),
+            (
+                "join.format",
+                "version of the join file's format; `join` is absent with `--join-file`",
+            ),
+            ("join.server", "address of the server"),
+            ("join.ca", "certificates of the server's CA"),
+            ("join.cluster", "the cluster"),
+            ("join.token", "the one-time join token: a secret"),
+        ],
+    }],
+    ..prints::NAMED
+};
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     match args.command {

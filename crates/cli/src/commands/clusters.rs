@@ -12,7 +12,7 @@ use crate::{
     failure::Outcome,
     now,
     output::{self, Table, age, health},
-    prints::{self, Prints},
+    prints::{self, Part, Prints, fields},
 };
 
 /// List the clusters, and how they do
@@ -69,6 +69,10 @@ impl Selector {
 
 pub(crate) const PRINTS: Prints = Prints {
     paged: true,
+    document: &[Part {
+        at: "[].",
+        fields: fields::CLUSTER,
+    }],
     ..prints::WIDE
 };
 

@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     failure::Outcome,
     output::{self, Table},
-    prints::{self, Prints},
+    prints::{self, Part, Prints},
 };
 
 /// List, choose and forget the servers you logged in to
@@ -51,8 +51,24 @@ struct Chosen {
     current: bool,
 }
 
-pub(crate) const LISTED: Prints = prints::NAMED;
-pub(crate) const CHOSEN: Prints = prints::NAMED;
+pub(crate) const LISTED: Prints = Prints {
+    document: &[Part {
+        at: "[].",
+        fields: &[
+            ("name", "its name"),
+            ("server", "address of its server"),
+            ("current", "is it the current one?"),
+        ],
+    }],
+    ..prints::NAMED
+};
+pub(crate) const CHOSEN: Prints = Prints {
+    document: &[Part {
+        at: "",
+        fields: &[("name", "its name"), ("current", "is it the current one now?")],
+    }],
+    ..prints::NAMED
+};
 
 pub(crate) fn run(args: Args, app: &App) -> Result<Outcome> {
     let mut config = Config::load()?;

@@ -17,7 +17,7 @@ use crate::{
         self,
         changes::{self, ComponentDiff},
     },
-    prints::{self, Prints},
+    prints::{self, Part, Prints, fields},
     resolve, sources,
 };
 
@@ -51,6 +51,10 @@ struct Differences {
 
 pub(crate) const PRINTS: Prints = Prints {
     paged: true,
+    document: &[Part {
+        at: "components[].",
+        fields: fields::CHANGES,
+    }],
     exits: &[
         (0, "there is no difference"),
         (1, "there is a difference"),

@@ -13,7 +13,7 @@ use crate::{
     failure::Outcome,
     now,
     output::{self, age, bad, bold, dim, good, one_line, warn},
-    prints::{self, Prints},
+    prints::{self, Part, Prints},
 };
 
 /// Show a channel's history, newest first
@@ -31,6 +31,22 @@ pub(crate) struct Args {
 
 pub(crate) const PRINTS: Prints = Prints {
     paged: true,
+    document: &[Part {
+        at: "[].",
+        fields: &[
+            ("snapshot", "the snapshot it made"),
+            ("parent", "the one it replaced; `null` for a channel's first"),
+            ("time", "when"),
+            ("author", "who"),
+            ("message", "why, in the author's words"),
+            ("source.*", "from what: `host`, `user`, `path`, `commit` and the like"),
+            (
+                "changes.*.before",
+                "of each component that it changed, the bundle before; `null` when it is new",
+            ),
+            ("changes.*.after", "the bundle after; `null` when it was removed"),
+        ],
+    }],
     ..prints::NAMED
 };
 
@@ -61,14 +77,15 @@ fn one(entry: &LogEntry, now: Timestamp) -> String {
         .iter()
         .map(|(name, change)| format!("{}{name}", sign(change)))
         .collect();
-    format!(
-        "{} {:>4} {} {} {}\n",
+    let line = format!(
+        "{} {:>4} {} {} {}",
         warn(entry.snapshot.short()),
         age(entry.time, now),
         one_line(&entry.author),
         changes.join(" "),
         one_line(&entry.message),
-    )
+    );
+    format!("{}\n", line.trim_end())
 }
 
 fn full(entry: &LogEntry, now: Timestamp) -> String {

@@ -11,7 +11,7 @@ use crate::{
     app::App,
     config::{Config, Context},
     failure::{Advice, Outcome},
-    prints::{self, Prints},
+    prints::{self, Part, Prints},
 };
 
 /// Check the way to a server, and store it as a context
@@ -39,7 +39,18 @@ struct Document {
     file: PathBuf,
 }
 
-pub(crate) const PRINTS: Prints = prints::NAMED;
+pub(crate) const PRINTS: Prints = Prints {
+    document: &[Part {
+        at: "",
+        fields: &[
+            ("context", "the context that was stored"),
+            ("server", "address of the server"),
+            ("channels[]", "names of the server's channels"),
+            ("file", "the file of contexts"),
+        ],
+    }],
+    ..prints::NAMED
+};
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args { url, name } = args;

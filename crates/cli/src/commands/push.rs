@@ -17,7 +17,7 @@ use crate::{
         self,
         changes::{self, ComponentDiff},
     },
-    prints::{self, Prints},
+    prints::{self, Part, Prints, fields},
     provenance, resolve,
     sources::{self, Sources},
 };
@@ -68,7 +68,30 @@ struct Report {
     clusters: u32,
 }
 
-pub(crate) const PRINTS: Prints = prints::NAMED;
+pub(crate) const PRINTS: Prints = Prints {
+    document: &[
+        Part {
+            at: "",
+            fields: &[
+                ("channel", "the channel"),
+                ("objects", "objects of the component now"),
+                ("dryRun", "was nothing pushed, as asked?"),
+                ("unchanged", "was everything as asked already?"),
+                ("snapshot", "the channel's snapshot now"),
+                (
+                    "sequence",
+                    "the journal entry that holds the push; 0 when nothing changed, `null` with `--dry-run`",
+                ),
+                ("clusters", "number of clusters that follow the channel"),
+            ],
+        },
+        Part {
+            at: "",
+            fields: fields::CHANGES,
+        },
+    ],
+    ..prints::NAMED
+};
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {

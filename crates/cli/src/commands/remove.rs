@@ -8,7 +8,7 @@ use super::push::follow;
 use crate::{
     app::App,
     failure::{Advice, Outcome},
-    prints::{self, Prints},
+    prints::{self, Part, Prints},
     provenance,
 };
 
@@ -25,7 +25,22 @@ pub(crate) struct Args {
     message: String,
 }
 
-pub(crate) const PRINTS: Prints = prints::NAMED;
+pub(crate) const PRINTS: Prints = Prints {
+    document: &[Part {
+        at: "",
+        fields: &[
+            ("snapshot", "the channel's snapshot now"),
+            (
+                "sequence",
+                "the journal entry that holds the change; 0 when nothing changed",
+            ),
+            ("unchanged", "was everything as asked already?"),
+            ("clusters", "number of clusters that follow the channel"),
+            ("uploaded", "objects that had to be uploaded"),
+        ],
+    }],
+    ..prints::NAMED
+};
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {

@@ -12,7 +12,7 @@ use crate::{
     failure::{Advice, Outcome},
     now,
     output::{self, Table, bold, one_line, warn},
-    prints::{self, Prints},
+    prints::{self, Part, Prints},
     resolve::{self, Document, Named},
 };
 
@@ -49,6 +49,25 @@ struct ShownSnapshot {
 
 pub(crate) const PRINTS: Prints = Prints {
     paged: true,
+    document: &[Part {
+        at: "",
+        fields: &[
+            ("type", "`snapshot` or `bundle`; the fields behind `hash` depend on it"),
+            ("hash", "its hash"),
+            ("format", "snapshot: version of the format"),
+            ("components.*", "snapshot: the bundle of each component"),
+            ("parent", "snapshot: the one it replaced; absent for a channel's first"),
+            ("time", "snapshot: when it was made"),
+            ("author", "snapshot: who"),
+            ("message", "snapshot: why; absent where nothing was said"),
+            ("source.*", "snapshot: from what; absent where nothing is known"),
+            ("component", "bundle: its component"),
+            (
+                "manifests[].**",
+                "bundle: the objects as clusters get them, in the order of their ids",
+            ),
+        ],
+    }],
     ..prints::WIDE
 };
 

@@ -13,7 +13,7 @@ use crate::{
     failure::Outcome,
     now,
     output::Kind,
-    prints::{self, Prints},
+    prints::{self, Part, Prints, fields},
 };
 
 /// Show how far a channel's clusters are
@@ -29,6 +29,48 @@ pub(crate) struct Args {
 }
 
 pub(crate) const PRINTS: Prints = Prints {
+    document: &[
+        Part {
+            at: "channel.",
+            fields: fields::CHANNEL,
+        },
+        Part {
+            at: "clusters.",
+            fields: &[
+                ("total", "clusters that follow it"),
+                ("joined", "those whose agent has used its join token"),
+                ("connected", "those whose stream is open"),
+                ("converged", "those that have applied all of it"),
+            ],
+        },
+        Part {
+            at: "components[].",
+            fields: &[
+                ("component", "the component"),
+                (
+                    "bundle",
+                    "the bundle that the clusters shall have; `null` while a removed component is pruned",
+                ),
+                ("converged", "clusters that have it, all of it"),
+                ("health.*", "clusters by health"),
+            ],
+        },
+        Part {
+            at: "unhealthy[].",
+            fields: &[
+                ("cluster", "a cluster that something is wrong with"),
+                ("component", "the component concerned, or `null`"),
+                (
+                    "object.**",
+                    "the object concerned (`group`, `kind`, `namespace`, `name`), or `null`",
+                ),
+                ("reason", "what is wrong, in a word"),
+                ("message", "what happened and what will be tried next"),
+                ("since", "since when, or `null`"),
+                ("more", "number of further problems of this cluster"),
+            ],
+        },
+    ],
     forms: &[Kind::Table, Kind::Wide, Kind::Json, Kind::Yaml, Kind::JsonPath],
     ..prints::DOCUMENT
 };

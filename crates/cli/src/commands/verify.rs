@@ -11,7 +11,7 @@ use crate::{
     app::App,
     failure::{Advice, Outcome},
     output::{self, bad, good},
-    prints::{self, Prints},
+    prints::{self, Part, Prints},
 };
 
 /// Check every journal entry and every object of a bucket, offline
@@ -51,6 +51,17 @@ impl From<Report> for Document {
 }
 
 pub(crate) const PRINTS: Prints = Prints {
+    document: &[Part {
+        at: "",
+        fields: &[
+            ("clean", "is nothing wrong?"),
+            ("entries", "journal entries that were checked"),
+            ("objects", "objects that were checked"),
+            ("checkpoints", "checkpoints that were checked"),
+            ("strayObjects", "objects that no entry leads to; harmless"),
+            ("problems[]", "what is wrong"),
+        ],
+    }],
     exits: &[(1, "something is wrong with the bucket, or a failure")],
     ..prints::DOCUMENT
 };

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     app::App,
     failure::Outcome,
-    prints::{self, Prints},
+    prints::{self, Part, Prints},
 };
 
 /// Print the version of this program
@@ -19,7 +19,13 @@ struct Version {
     version: &'static str,
 }
 
-pub(crate) const PRINTS: Prints = prints::DOCUMENT;
+pub(crate) const PRINTS: Prints = Prints {
+    document: &[Part {
+        at: "",
+        fields: &[("version", "version of this program")],
+    }],
+    ..prints::DOCUMENT
+};
 
 pub(crate) fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {} = args;

@@ -14,7 +14,7 @@ use crate::{
     app::App,
     failure::{Advice, Outcome},
     output::{self, Table},
-    prints::{self, Prints},
+    prints::{self, Part, Prints},
 };
 
 /// Show what a cluster should run
@@ -41,6 +41,22 @@ struct Document {
 
 pub(crate) const PRINTS: Prints = Prints {
     paged: true,
+    document: &[Part {
+        at: "",
+        fields: &[
+            ("cluster", "the cluster"),
+            ("channel", "the channel it follows"),
+            ("snapshot", "the channel's snapshot"),
+            (
+                "components.*[].**",
+                "the objects of each component, as the agent applies them",
+            ),
+            (
+                "collisions[]",
+                "objects that two components ask for, and which keeps each",
+            ),
+        ],
+    }],
     ..prints::WIDE
 };
 
