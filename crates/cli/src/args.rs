@@ -122,6 +122,7 @@ pub(crate) enum Command {
     Clusters(commands::clusters::Args),
     View(commands::view::Args),
     Verify(commands::verify::Args),
+    Completion(commands::completion::Args),
     Version(commands::version::Args),
 }
 

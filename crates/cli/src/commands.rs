@@ -3,6 +3,7 @@
 pub(crate) mod channel;
 pub(crate) mod cluster;
 pub(crate) mod clusters;
+pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod diff;
@@ -45,6 +46,7 @@ pub(crate) async fn run(args: Args, prints: Prints) -> Result<Outcome> {
         Command::Clusters(args) => clusters::run(args, &app).await,
         Command::View(args) => view::run(args, &app).await,
         Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
+        Command::Completion(args) => completion::run(args),
         Command::Version(args) => version::run(args, &app),
     }
 }

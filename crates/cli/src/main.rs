@@ -12,6 +12,7 @@
 mod app;
 mod args;
 mod commands;
+mod complete;
 mod config;
 mod demo;
 mod failure;
@@ -35,6 +36,7 @@ use crate::{args::Args, failure::Outcome, prints::Prints};
 fn main() -> ExitCode {
     // Errors of a second call would mean that somebody chose a provider before main.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    complete::answer();
     let (args, prints) = arguments();
     let on_failure = args.command.exit_code_of_failure();
     let outcome = tokio::runtime::Builder::new_multi_thread()

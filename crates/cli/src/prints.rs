@@ -84,6 +84,7 @@ pub(crate) const ALL: &[(&str, &Prints)] = &[
     ("clusters", &commands::clusters::PRINTS),
     ("view", &commands::view::PRINTS),
     ("verify", &commands::verify::PRINTS),
+    ("completion", &TEXT),
     ("version", &commands::version::PRINTS),
 ];
 
