@@ -177,7 +177,7 @@ fn connection(words: impl IntoIterator<Item = String>) -> Vec<String> {
                 continue;
             };
             flags.extend([word, value]);
-        } else if FLAGS.iter().any(|flag| is_flag(flag)) {
+        } else if FLAGS.iter().any(is_flag) {
             flags.push(word);
         }
     }
