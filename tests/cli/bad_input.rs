@@ -121,21 +121,6 @@ async fn nothing_to_push_is_an_error_unless_meant() -> Result<()> {
 }
 
 #[tokio::test]
-async fn folder_that_needs_rendering_is_refused_with_the_command() -> Result<()> {
-    let desk = Desk::ready().await?;
-    for (file, command) in [
-        ("kustomization.yaml", "kubectl kustomize bad"),
-        ("Chart.yaml", "helm template NAME bad"),
-    ] {
-        desk.write(&format!("bad/{file}"), "{}")?;
-        let stderr = desk.fails(1, &PUSH).await?;
-        assert!(parts(&stderr).2.is_some_and(|hint| hint.contains(command)), "{stderr}");
-        std::fs::remove_dir_all(desk.home.path().join("bad"))?;
-    }
-    nothing_was_stored(&desk).await
-}
-
-#[tokio::test]
 async fn what_is_not_there_is_named() -> Result<()> {
     let desk = Desk::ready().await?;
     desk.write("a.yaml", greeting("a"))?;

@@ -123,6 +123,7 @@ pub(crate) enum Command {
     View(commands::view::Args),
     Verify(commands::verify::Args),
     Completion(commands::completion::Args),
+    Schema(commands::schema::Args),
     Version(commands::version::Args),
 }
 

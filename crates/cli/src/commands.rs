@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod push;
 pub(crate) mod remove;
+pub(crate) mod schema;
 pub(crate) mod server;
 pub(crate) mod show;
 pub(crate) mod status;
@@ -47,6 +48,7 @@ pub(crate) async fn run(args: Args, prints: Prints) -> Result<Outcome> {
         Command::View(args) => view::run(args, &app).await,
         Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
         Command::Completion(args) => completion::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Version(args) => version::run(args, &app),
     }
 }

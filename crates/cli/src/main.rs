@@ -2,9 +2,10 @@
 //!
 //! # Layout
 //! [`args`] (all flags) → [`app`] (what every command needs: where the server is, how to print) → [`commands`],
-//! one file each. They read with [`sources`] and [`resolve`], decide in `driftless_model`, talk through
-//! `driftless_client` and print through [`output`], each what it declares in [`prints`]. [`failure`] says what went wrong and what to do next;
-//! [`config`] keeps the contexts that `login` makes. [`demo`] is a whole fleet in this process.
+//! one file each. They read with [`sources`], [`repository`] and [`resolve`], decide in `driftless_model`, talk through
+//! `driftless_client` and print through [`output`], each what it declares in [`prints`]. [`failure`] says what went
+//! wrong and what to do next; [`config`] keeps the contexts that `login` makes. [`demo`] is a whole fleet in this
+//! process.
 //!
 //! # Exit codes
 //! 0 success; 1 failure, for `diff` differences and for `verify` problems; 2 wrong usage, for `diff` any failure.
@@ -22,6 +23,7 @@ mod prints;
 mod provenance;
 #[cfg(test)]
 mod reference;
+mod repository;
 mod resolve;
 mod scalar;
 mod secret_file;

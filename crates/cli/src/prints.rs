@@ -85,6 +85,7 @@ pub(crate) const ALL: &[(&str, &Prints)] = &[
     ("view", &commands::view::PRINTS),
     ("verify", &commands::verify::PRINTS),
     ("completion", &TEXT),
+    ("schema", &TEXT),
     ("version", &commands::version::PRINTS),
 ];
 

@@ -128,7 +128,9 @@ pub(crate) async fn differences(
         .into_iter()
         .map(|(component, change)| {
             let objects = diff::manifests(manifests(change.before), manifests(change.after));
+            let bundle = |hash: Option<ObjectHash>| hash.and_then(|hash| bundles.get(&hash));
             ComponentDiff::new(component, change.before, change.after, objects)
+                .with_spec(bundle(change.before), bundle(change.after))
         })
         .collect())
 }

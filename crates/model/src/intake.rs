@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    manifest::{self, Manifest, ManifestId},
+    manifest::{self, Manifest},
     yaml,
 };
 
@@ -109,32 +109,69 @@ pub fn read(texts: &[Text], default_namespace: &str) -> Result<Vec<Manifest>, Ve
 /// # Errors
 /// As [`read`].
 pub fn read_placed(texts: &[Arc<Text>], default_namespace: &str) -> Result<Vec<Placed>, Vec<Problem>> {
+    join(texts.iter().map(|text| read_text(text, default_namespace)))
+}
+
+/// What one text holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Its manifests, in order.
+    pub manifests: Vec<Placed>,
+    /// What is wrong with it, in order.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads one text, for who reads many at once; [`join`] puts them together.
+#[must_use]
+pub fn read_text(text: &Arc<Text>, default_namespace: &str) -> Found {
     let mut intake = Intake {
         default_namespace,
-        manifests: Vec::new(),
-        seen: BTreeMap::new(),
-        problems: Vec::new(),
+        found: Found::default(),
     };
-    for text in texts {
-        intake.read_text(text);
+    intake.read(text);
+    intake.found
+}
+
+/// Puts together what texts hold: no object may be there twice.
+///
+/// # Errors
+/// All problems of all texts, in order.
+pub fn join(texts: impl IntoIterator<Item = Found>) -> Result<Vec<Placed>, Vec<Problem>> {
+    let (mut manifests, mut problems) = (Vec::<Placed>::new(), Vec::new());
+    let mut seen = BTreeMap::new();
+    for found in texts {
+        let mut wrong = found.problems;
+        for placed in found.manifests {
+            if let Some(first) = seen.insert(placed.manifest.id().clone(), manifests.len()) {
+                let message = format!(
+                    "{} is there already, at {}",
+                    placed.manifest.id(),
+                    manifests[first].place("")
+                );
+                wrong.push(Problem {
+                    place: placed.place(""),
+                    message,
+                });
+            }
+            manifests.push(placed);
+        }
+        wrong.sort_by_key(|problem| problem.place.line);
+        problems.append(&mut wrong);
     }
-    if intake.problems.is_empty() {
-        Ok(intake.manifests)
+    if problems.is_empty() {
+        Ok(manifests)
     } else {
-        Err(intake.problems)
+        Err(problems)
     }
 }
 
 struct Intake<'a> {
     default_namespace: &'a str,
-    manifests: Vec<Placed>,
-    /// Each object's index in `manifests`.
-    seen: BTreeMap<ManifestId, usize>,
-    problems: Vec<Problem>,
+    found: Found,
 }
 
 impl Intake<'_> {
-    fn read_text(&mut self, text: &Arc<Text>) {
+    fn read(&mut self, text: &Arc<Text>) {
         match yaml::documents(&text.content, &yaml::Limits::default()) {
             Ok(documents) => {
                 for document in documents {
@@ -147,7 +184,7 @@ impl Intake<'_> {
                     line: error.line,
                     column: Some(error.column),
                 };
-                self.problems.push(Problem {
+                self.found.problems.push(Problem {
                     place,
                     message: error.message,
                 });
@@ -164,28 +201,15 @@ impl Intake<'_> {
             return;
         }
         match Manifest::new(object, self.default_namespace) {
-            Ok(manifest) => {
-                let id = manifest.id().clone();
-                let text = Arc::clone(text);
-                let placed = Placed {
-                    manifest,
-                    text,
-                    line,
-                    within,
-                };
-                if let Some(first) = self.seen.insert(id, self.manifests.len()) {
-                    let first = self.manifests[first].place("");
-                    let message = format!("{} is there already, at {first}", placed.manifest.id());
-                    self.problems.push(Problem {
-                        place: placed.place(""),
-                        message,
-                    });
-                }
-                self.manifests.push(placed);
-            }
+            Ok(manifest) => self.found.manifests.push(Placed {
+                manifest,
+                text: Arc::clone(text),
+                line,
+                within,
+            }),
             Err(problem) => {
                 let place = place_in(text, line, &within, "");
-                self.problems.push(Problem {
+                self.found.problems.push(Problem {
                     place,
                     message: problem.to_string(),
                 });

@@ -1,15 +1,9 @@
 //! `driftless diff`: what a push would change, or how two snapshots or channels differ.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
-use driftless_model::{
-    bundle::Bundle,
-    name::{ChannelName, ComponentName},
-};
 use serde::Serialize;
 
-use super::push::difference;
+use super::push::{differences, surplus};
 use crate::{
     app::App,
     failure::{Advice, Outcome},
@@ -23,23 +17,20 @@ use crate::{
 
 /// Show what a push would change, or how two snapshots or channels differ
 ///
+/// `driftless diff` compares driftless.yaml, or the components of it that are named after `-f FILE`, with its channel.
 /// `driftless diff PATH… --component X --channel C` compares files with what the channel has. `driftless diff A B`
 /// compares two snapshots (by hash) or channels (by name). Exits with 0 when there is no difference, 1 when there
 /// is one, and 2 when it cannot tell.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Files, folders or `-`; or two snapshots or channels
-    #[arg(value_name = "PATH|SNAPSHOT|CHANNEL", required = true)]
+    /// With --component files, folders or `-`; with --file components; else two snapshots or channels
+    #[arg(value_name = "PATH|SNAPSHOT|CHANNEL")]
     what: Vec<String>,
-    /// The component that the files are of
-    #[arg(long, value_name = "NAME", requires = "channel")]
-    component: Option<ComponentName>,
-    /// The channel to compare the files with
-    #[arg(long, value_name = "NAME", requires = "component")]
-    channel: Option<ChannelName>,
-    /// Namespace of objects that name none
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
+    #[command(flatten)]
+    sources: sources::Flags,
+    /// Show also what `driftless push --prune-components` removes
+    #[arg(long, conflicts_with_all = ["component", "what"])]
+    prune_components: bool,
 }
 
 /// What differs, as JSON.
@@ -66,13 +57,12 @@ pub(crate) const PRINTS: Prints = Prints {
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {
         what,
-        component,
-        channel,
-        namespace,
+        sources,
+        prune_components,
     } = args;
-    let components = match (component, channel, what.as_slice()) {
-        (Some(component), Some(channel), _) => of_files(app, &what, component, &channel, &namespace).await?,
-        (_, _, [before, after]) => {
+    let components = match what.as_slice() {
+        names if sources.is_given() || names.is_empty() => of_sources(app, names, sources, prune_components).await?,
+        [before, after] => {
             let client = app.client()?;
             let before = resolve::components(&client, before).await?;
             let after = resolve::components(&client, after).await?;
@@ -99,21 +89,20 @@ fn names(found: &Differences) -> Vec<String> {
     objects.map(|diff| output::object_name(&diff.object)).collect()
 }
 
-async fn of_files(
-    app: &App,
-    paths: &[String],
-    component: ComponentName,
-    channel: &ChannelName,
-    namespace: &str,
-) -> Result<Vec<ComponentDiff>> {
-    let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
-    let bundle = Bundle::new(component, sources::read(&paths, namespace, "")?)?;
+/// What pushing the sources would change.
+async fn of_sources(app: &App, names: &[String], sources: sources::Flags, prune: bool) -> Result<Vec<ComponentDiff>> {
+    let desired = tokio::task::block_in_place(|| sources.read(names, ""))?;
     let client = app.client()?;
-    let diff = difference(&client, &client.channel(channel).await?, &bundle).await?;
-    Ok(Some(diff)
-        .filter(|diff| diff.before != diff.after)
+    let channel = client.channel(&desired.channel).await?;
+    let remove = surplus(&desired, &channel, prune);
+    let bundles: Vec<_> = desired
+        .components
         .into_iter()
-        .collect())
+        .map(|component| component.bundle)
+        .collect();
+    let mut diffs = differences(&client, &channel, &bundles, &remove).await?;
+    diffs.retain(|diff| diff.before != diff.after);
+    Ok(diffs)
 }
 
 fn text(components: &[ComponentDiff]) -> String {

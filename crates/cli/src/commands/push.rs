@@ -1,4 +1,6 @@
-//! `driftless push`: make manifests a component's new version.
+//! `driftless push`: make manifests the new versions of components.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use driftless_client::{Client, Progress, Push, push::Parent, types::Channel};
@@ -13,53 +15,51 @@ use serde::Serialize;
 use crate::{
     app::App,
     failure::{Advice, Outcome},
-    output::{
-        self,
-        changes::{self, ComponentDiff},
-    },
+    output::{self, changes::ComponentDiff},
     prints::{self, Part, Prints, fields},
     provenance, resolve,
-    sources::{self, Sources},
+    sources::{self, Component, Desired, Problems},
 };
 
-/// Make manifests the new version of a component
+/// Make manifests the new versions of components
 ///
-/// All problems of all files are told at once, and then nothing is pushed. What the files no longer hold is removed
-/// from the clusters.
+/// `driftless push PATH… --component X --channel C` pushes one component. `driftless push` alone pushes all components
+/// that driftless.yaml lists, or those named, together and only what changed.
+///
+/// A PATH may be a file, a folder of manifests, a Kustomize folder (rendered by your kustomize or kubectl) or a Helm
+/// chart (rendered by your helm; hooks of tests, deletions and rollbacks are left out). All problems of all sources
+/// are told at once, and then nothing is pushed. What the sources no longer hold is removed from the clusters.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// With --component: file, folder (all *.yaml, *.yml and *.json in and below it), Kustomize folder, Helm chart, or
+    /// `-` for standard input. Without it: components of driftless.yaml
+    #[arg(value_name = "PATH|COMPONENT")]
+    what: Vec<String>,
     #[command(flatten)]
-    sources: Sources,
-    /// The component, for example the app's name
-    #[arg(long, value_name = "NAME")]
-    component: ComponentName,
-    /// The channel to push to
-    #[arg(long, value_name = "NAME")]
-    channel: ChannelName,
+    sources: sources::Flags,
     /// Why, for the log
     #[arg(short, long, default_value = "", hide_default_value = true)]
     message: String,
-    /// Refuse unless the component is as in this snapshot; `none` for a channel without any
+    /// Refuse unless the components are as in this snapshot; `none` for a channel without any
     #[arg(long, value_name = "HASH")]
     expect_parent: Option<String>,
     /// Say what would change, and push nothing
     #[arg(long)]
     dry_run: bool,
-    /// Push even if there is no object: all of the component's objects are then removed
+    /// Push even if a component has no object: all of its objects are then removed
     #[arg(long)]
     allow_empty: bool,
+    /// Remove the channel's components that driftless.yaml does not list
+    #[arg(long, conflicts_with_all = ["component", "what"])]
+    prune_components: bool,
 }
 
-/// What a push came to, as JSON. With `dryRun` there is neither `snapshot` nor `sequence`.
+/// What a push came to, as JSON. With `dryRun` there is no `sequence`, and `snapshot` is the one that stays.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
     channel: ChannelName,
-    /// Objects of the component now.
-    objects: usize,
-    /// What changed, or would.
-    #[serde(flatten)]
-    diff: ComponentDiff,
+    components: Vec<ComponentReport>,
     dry_run: bool,
     unchanged: bool,
     snapshot: Option<ObjectHash>,
@@ -74,7 +74,6 @@ pub(crate) const PRINTS: Prints = Prints {
             at: "",
             fields: &[
                 ("channel", "the channel"),
-                ("objects", "objects of the component now"),
                 ("dryRun", "was nothing pushed, as asked?"),
                 ("unchanged", "was everything as asked already?"),
                 ("snapshot", "the channel's snapshot now"),
@@ -86,46 +85,71 @@ pub(crate) const PRINTS: Prints = Prints {
             ],
         },
         Part {
-            at: "",
+            at: "components[].",
+            fields: &[
+                ("objects", "objects of the component now"),
+                ("unchanged", "was it as asked already?"),
+            ],
+        },
+        Part {
+            at: "components[].",
             fields: fields::CHANGES,
         },
     ],
     ..prints::NAMED
 };
 
+/// What a push made of one component.
+#[derive(Serialize)]
+struct ComponentReport {
+    /// Its objects now.
+    objects: usize,
+    /// What changed, or would.
+    #[serde(flatten)]
+    diff: ComponentDiff,
+    unchanged: bool,
+}
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let Args {
-        sources: Sources { paths, namespace },
-        component,
-        channel,
+        what,
+        sources,
         message,
         expect_parent,
         dry_run,
         allow_empty,
+        prune_components,
     } = args;
-    let manifests = sources::read(&paths, &namespace, ": nothing was pushed")?;
-    if manifests.is_empty() && !allow_empty {
-        let hint = "`--allow-empty` pushes it all the same, which removes the component's objects from every cluster";
-        return Err(Advice::new(format!("there is no object to push to `{component}`"), hint).into());
+    let so = ": nothing was pushed";
+    let desired = tokio::task::block_in_place(|| sources.read(&what, so))?;
+    if !allow_empty {
+        refuse_empty(&desired.components)?;
     }
-    let bundle = Bundle::new(component.clone(), manifests)?;
     let client = app.client()?;
-    let before = client.channel(&channel).await?;
+    let before = client.channel(&desired.channel).await?;
+    let remove = surplus(&desired, &before, prune_components);
+    check_dependencies(&desired, &before, &remove, so)?;
     let expected_parent = match expect_parent.as_deref() {
         None => None,
         Some("none") => Some(Parent::Empty),
         Some(text) => Some(Parent::Snapshot(resolve::object(&client, text).await?)),
     };
-    let mut report = compare(&client, &before, &bundle).await?;
+    let source = provenance::of(&desired.paths);
+    let bundles: Vec<_> = desired
+        .components
+        .into_iter()
+        .map(|component| component.bundle)
+        .collect();
+    let mut report = compare(&client, &before, &bundles, &remove).await?;
     report.dry_run = dry_run;
     if !dry_run {
         let push = Push {
-            channel: channel.clone(),
-            bundles: vec![bundle],
-            remove: [].into(),
+            channel: desired.channel,
+            bundles,
+            remove,
             expected_parent,
             message,
-            source: provenance::of(&paths),
+            source,
             idempotency_key: None,
         };
         let pushed = client.push(push, show_progress).await;
@@ -147,14 +171,61 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-/// What pushing `bundle` would change of `channel`.
-async fn compare(client: &Client, channel: &Channel, bundle: &Bundle) -> Result<Report> {
-    let diff = difference(client, channel, bundle).await?;
+fn refuse_empty(components: &[Component]) -> Result<()> {
+    let empty: Vec<_> = components
+        .iter()
+        .filter(|component| component.placed.is_empty())
+        .map(|component| format!("`{}`", component.bundle.component))
+        .collect();
+    if empty.is_empty() {
+        return Ok(());
+    }
+    let hint = "`--allow-empty` pushes it all the same, which removes the component's objects from every cluster";
+    Err(Advice::new(format!("there is no object to push to {}", empty.join(", ")), hint).into())
+}
+
+/// The channel's components that `driftless.yaml` does not list, where those are to go.
+pub(crate) fn surplus(desired: &Desired, channel: &Channel, prune: bool) -> BTreeSet<ComponentName> {
+    let Some(listed) = desired.listed.as_ref().filter(|_| prune) else {
+        return BTreeSet::new();
+    };
+    let there = channel.components.keys();
+    there.filter(|name| !listed.contains(*name)).cloned().collect()
+}
+
+fn check_dependencies(desired: &Desired, channel: &Channel, gone: &BTreeSet<ComponentName>, so: &str) -> Result<()> {
+    let there = |name: &ComponentName| channel.components.contains_key(name) && !gone.contains(name);
+    let lines = desired.unknown_dependencies(there);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    sources::told(Err(Problems { lines, hint: None }), so)
+}
+
+/// What pushing `bundles` and removing `remove` would change of `channel`.
+async fn compare(
+    client: &Client,
+    channel: &Channel,
+    bundles: &[Bundle],
+    remove: &BTreeSet<ComponentName>,
+) -> Result<Report> {
+    let counts: BTreeMap<_, _> = bundles
+        .iter()
+        .map(|bundle| (bundle.component.clone(), bundle.manifests().len()))
+        .collect();
+    let diffs = differences(client, channel, bundles, remove).await?;
+    let components: Vec<_> = diffs
+        .into_iter()
+        .map(|diff| ComponentReport {
+            objects: counts.get(&diff.component).copied().unwrap_or_default(),
+            unchanged: diff.before == diff.after,
+            diff,
+        })
+        .collect();
     Ok(Report {
         channel: channel.name.clone(),
-        objects: bundle.manifests().len(),
-        unchanged: diff.before == diff.after,
-        diff,
+        unchanged: components.iter().all(|component| component.unchanged),
+        components,
         dry_run: false,
         snapshot: channel.snapshot,
         sequence: None,
@@ -162,20 +233,48 @@ async fn compare(client: &Client, channel: &Channel, bundle: &Bundle) -> Result<
     })
 }
 
-/// How `bundle` differs from what `channel` has of its component.
-pub(crate) async fn difference(client: &Client, channel: &Channel, bundle: &Bundle) -> Result<ComponentDiff> {
-    let (before, after) = (channel.components.get(&bundle.component).copied(), bundle.hash());
-    let objects = match before {
-        Some(before) if before == after => Default::default(),
-        Some(before) => diff::manifests(client.bundle(&before).await?.manifests(), bundle.manifests()),
-        None => diff::manifests([], bundle.manifests()),
-    };
-    Ok(ComponentDiff::new(
-        bundle.component.clone(),
-        before,
-        Some(after),
-        objects,
-    ))
+/// How `bundles` differ from what `channel` has of their components, and what removing `remove` takes away; one for
+/// each, equal ones too. Fetches the bundles that differ, and no other.
+pub(crate) async fn differences(
+    client: &Client,
+    channel: &Channel,
+    bundles: &[Bundle],
+    remove: &BTreeSet<ComponentName>,
+) -> Result<Vec<ComponentDiff>> {
+    let before_of = |name: &ComponentName| channel.components.get(name).copied();
+    let hashes: Vec<_> = bundles.iter().map(Bundle::hash).collect();
+    let pushed = bundles
+        .iter()
+        .zip(&hashes)
+        .map(|(bundle, hash)| (&bundle.component, Some((bundle, *hash))));
+    let all: Vec<_> = pushed.chain(remove.iter().map(|name| (name, None))).collect();
+    let differing: BTreeSet<_> = all
+        .iter()
+        .filter_map(|(name, after)| before_of(name).filter(|before| after.is_none_or(|(_, after)| after != *before)))
+        .collect();
+    let differing: Vec<_> = differing.into_iter().collect();
+    let old: BTreeMap<_, _> = differing
+        .iter()
+        .copied()
+        .zip(client.bundles(&differing).await?)
+        .collect();
+    Ok(all
+        .into_iter()
+        .map(|(name, after)| {
+            let before = before_of(name);
+            let (old, new) = (
+                before.and_then(|before| old.get(&before)),
+                after.map(|(bundle, _)| bundle),
+            );
+            let after = after.map(|(_, hash)| hash);
+            if before == after {
+                return ComponentDiff::new(name.clone(), before, after, BTreeMap::new());
+            }
+            let (was, is) = (old.into_iter(), new.into_iter());
+            let objects = diff::manifests(was.flat_map(Bundle::manifests), is.flat_map(Bundle::manifests));
+            ComponentDiff::new(name.clone(), before, after, objects).with_spec(old, new)
+        })
+        .collect())
 }
 
 fn show_progress(progress: Progress) {
@@ -195,32 +294,48 @@ fn show_progress(progress: Progress) {
 fn text(report: &Report) -> String {
     let Report {
         channel,
-        objects,
-        diff,
+        components,
         dry_run,
         unchanged,
         snapshot,
         clusters,
         ..
     } = report;
-    let what = if *unchanged {
-        "unchanged".to_owned()
-    } else {
-        changes::sentence(&diff.objects)
-    };
-    let first = format!(
-        "{}: {}, {what}\n",
-        output::bold(diff.component.as_str()),
-        output::count(*objects, "object")
-    );
+    // One component is told as it is; of many, those that change.
+    let (told, same): (Vec<_>, Vec<_>) = components
+        .iter()
+        .partition(|component| components.len() == 1 || !component.unchanged);
+    let mut text: String = told.into_iter().map(line).collect();
+    if !same.is_empty() {
+        text.push_str(&format!("{} unchanged\n", output::count(same.len(), "component")));
+    }
     let follow = follow(*clusters);
     let at = snapshot.map_or_else(|| "no snapshot".to_owned(), |hash| format!("snapshot {}", hash.short()));
-    let second = match (dry_run, unchanged) {
+    text.push_str(&match (dry_run, unchanged) {
         (true, _) => format!("nothing was pushed (--dry-run); {channel} is at {at}, {follow}\n"),
         (false, true) => format!("{channel} stays at {at}, {follow}\n"),
         (false, false) => format!("{channel} is now at {at}, {follow}\n"),
+    });
+    text
+}
+
+/// `shop: 35 objects, 1 added (Service default/web)`.
+fn line(component: &ComponentReport) -> String {
+    let ComponentReport {
+        objects,
+        diff,
+        unchanged,
+    } = component;
+    let name = output::bold(diff.component.as_str());
+    if diff.after.is_none() {
+        return format!("{name}: removed\n");
+    }
+    let what = if *unchanged {
+        "unchanged".to_owned()
+    } else {
+        diff.sentence()
     };
-    first + &second
+    format!("{name}: {}, {what}\n", output::count(*objects, "object"))
 }
 
 /// `3 clusters follow it`.
@@ -254,8 +369,11 @@ mod tests {
         let hash = ObjectHash::from([0x1a; 32]);
         Report {
             channel: "prod".parse().unwrap(),
-            objects: 35,
-            diff: ComponentDiff::new("shop".parse().unwrap(), None, Some(hash), objects),
+            components: vec![ComponentReport {
+                objects: 35,
+                diff: ComponentDiff::new("shop".parse().unwrap(), None, Some(hash), objects),
+                unchanged,
+            }],
             dry_run,
             unchanged,
             snapshot: Some(hash),
@@ -283,21 +401,36 @@ mod tests {
     }
 
     #[test]
-    fn json_report_is_flat() {
+    fn of_many_components_those_that_change_are_told() {
+        let mut many = report(false, false);
+        many.components.extend(report(true, false).components);
+        let mut removed = report(false, false);
+        removed.components[0].diff.after = None;
+        many.components.extend(removed.components);
+        assert_eq!(
+            plain(&many),
+            "shop: 35 objects, 1 changed (Deployment.apps default/frontend)\nshop: removed\n1 component unchanged\n\
+             prod is now at snapshot 1a1a1a1a1a1a, 3 clusters follow it\n"
+        );
+    }
+
+    #[test]
+    fn json_report_has_a_list_of_components() {
         let document = serde_json::to_value(report(false, false)).unwrap();
         for key in [
             "channel",
-            "component",
-            "before",
-            "after",
-            "changes",
+            "components",
             "dryRun",
             "unchanged",
             "snapshot",
+            "sequence",
             "clusters",
         ] {
             assert!(document.get(key).is_some(), "{key}");
         }
-        assert_eq!(document["objects"], 35);
+        for key in ["component", "before", "after", "changes", "unchanged"] {
+            assert!(document["components"][0].get(key).is_some(), "{key}");
+        }
+        assert_eq!(document["components"][0]["objects"], 35);
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use driftless_model::{
-    diff::{Change, FieldChange},
+    bundle::Bundle,
+    diff::{self, Change, FieldChange},
     hash::ObjectHash,
     manifest::ManifestId,
     name::ComponentName,
@@ -30,6 +31,9 @@ pub(crate) struct ComponentDiff {
     // As JSON it stands beside a push's count of `objects`.
     #[serde(rename = "changes")]
     pub(crate) objects: Vec<ObjectDiff>,
+    /// What differs in how it is run: its selector, order, overlays, health rules and epoch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) spec: Vec<FieldChange>,
 }
 
 /// How one object differs.
@@ -59,6 +63,28 @@ impl ComponentDiff {
             before,
             after,
             objects,
+            spec: Vec::new(),
+        }
+    }
+
+    /// Tells also how the component is run otherwise than before.
+    pub(crate) fn with_spec(mut self, before: Option<&Bundle>, after: Option<&Bundle>) -> Self {
+        let spec = |bundle: Option<&Bundle>| bundle.and_then(|bundle| serde_json::to_value(bundle.spec()).ok());
+        // A component that comes or goes does so with all of it.
+        if let (Some(before), Some(after)) = (spec(before), spec(after)) {
+            self.spec = diff::fields(&before, &after);
+        }
+        self
+    }
+
+    /// What changes, in one sentence.
+    pub(crate) fn sentence(&self) -> String {
+        let mut names: Vec<_> = self.spec.iter().map(|field| root(&field.path)).collect();
+        names.dedup();
+        match (names.as_slice(), self.objects.as_slice()) {
+            ([], objects) => sentence(objects),
+            (names, []) => format!("other {}", names.join(", ")),
+            (names, objects) => format!("{}, other {}", sentence(objects), names.join(", ")),
         }
     }
 
@@ -72,9 +98,12 @@ impl ComponentDiff {
                 "{} → {}: {}",
                 short(self.before),
                 short(self.after),
-                sentence(&self.objects)
+                self.sentence()
             ))
         );
+        for field in &self.spec {
+            out.push_str(&format!("{} {}\n", warn("~"), field_line(field)));
+        }
         for ObjectDiff { object, change } in &self.objects {
             match change {
                 Change::Added => out.push_str(&format!("{}\n", good(format!("+ {object}")))),
@@ -88,6 +117,11 @@ impl ComponentDiff {
         }
         out
     }
+}
+
+/// The first part of a path.
+fn root(path: &str) -> &str {
+    path.split(['.', '[']).next().unwrap_or_default()
 }
 
 /// `1 changed (Deployment.apps default/frontend), 2 added`: names where there are few.

@@ -82,4 +82,11 @@ pub(crate) const CHANGES: Fields = &[
         "changes[].fields[].after.**",
         "its value after; absent when it was removed",
     ),
+    (
+        "spec[].path",
+        "what changed in how it is run: its selector, order, overlays, health rules or epoch; `spec` is absent where \
+         nothing did",
+    ),
+    ("spec[].before.**", "that before; absent when it is new"),
+    ("spec[].after.**", "that after; absent when it was removed"),
 ];
