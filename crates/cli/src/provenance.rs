@@ -1,82 +1,136 @@
-//! Where a push comes from, for the log: host, user, paths and, inside a Git checkout, the commit.
+//! Where a push comes from, for the log: host, user, command, in a Git checkout the commit, in CI the run.
 //!
-//! All of it is a courtesy to readers: what cannot be found out is left out.
+//! All of it is a courtesy to readers: what cannot be found out is left out, and nothing needs Git. Nothing secret is
+//! told: credentials in addresses and values that look like secrets are taken out.
+
+mod ci;
+mod git;
+mod secrets;
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// What the log shall say of a push of `paths`.
 pub(crate) fn of(paths: &[PathBuf]) -> BTreeMap<String, String> {
-    let shown: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    let found = [
-        ("host", host()),
-        ("user", user()),
-        ("path", Some(shown.join(" ")).filter(|path| !path.is_empty())),
-    ];
-    let mut source: BTreeMap<_, _> = found
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let words: Vec<_> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let folder = paths
-        .iter()
-        .find(|path| *path != Path::new("-"))
-        .and_then(|path| checkout(path));
-    if let Some(commit) = folder.and_then(|folder| commit(&folder)) {
-        source.insert("commit".to_owned(), commit);
+    told(paths, &words, &env)
+}
+
+fn told(paths: &[PathBuf], words: &[String], env: &impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    let shown: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    let mut source = BTreeMap::new();
+    let mut tell = |key: &str, value: Option<String>| {
+        if let Some(value) = value.map(limited).filter(|value| !value.is_empty()) {
+            source.insert(key.to_owned(), value);
+        }
+    };
+    tell("host", host(env));
+    tell("user", env("USER").or_else(|| env("LOGNAME")));
+    tell("path", Some(secrets::redacted(&shown)));
+    tell("command", Some(format!("driftless {}", secrets::redacted(words))));
+    let run = ci::run(env);
+    let checkout = paths.iter().find(|path| *path != Path::new("-"));
+    // A command or a chart from elsewhere is pushed from the folder one is in.
+    let checkout = git::checkout(checkout.map_or(Path::new("."), PathBuf::as_path), paths);
+    if let Some(ci::Run {
+        system,
+        url,
+        actor,
+        pipeline,
+        commit,
+        branch,
+    }) = run
+    {
+        tell("ci", Some(system));
+        tell("run", url.as_deref().map(secrets::without_credentials));
+        tell("actor", actor);
+        tell("pipeline", pipeline);
+        tell("commit", commit);
+        tell("branch", branch);
+    }
+    if let Some(git::Checkout {
+        commit,
+        branch,
+        remote,
+        dirty,
+    }) = checkout
+    {
+        tell("commit", commit);
+        tell("branch", branch);
+        tell("remote", remote.as_deref().map(secrets::without_credentials));
+        tell("dirty", dirty.then(|| "true".to_owned()));
     }
     source
 }
 
-fn host() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .or_else(|| std::env::var("HOSTNAME").ok());
-    name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+/// No longer than anybody reads; the server takes 16 KiB in all.
+fn limited(value: String) -> String {
+    const LONGEST: usize = 1000;
+    match value.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.trim().to_owned(),
+    }
 }
 
-fn user() -> Option<String> {
-    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    set("USER").or_else(|| set("LOGNAME"))
-}
-
-/// The folder with `.git` that `path` is in. Looked for here so that git is started only where it has an answer.
-fn checkout(path: &Path) -> Option<PathBuf> {
-    let real = path.canonicalize().ok()?;
-    real.ancestors()
-        .find(|folder| folder.join(".git").exists())
-        .map(Path::to_owned)
-}
-
-fn commit(folder: &Path) -> Option<String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        .args(["rev-parse", "--verify", "HEAD"])
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    Some(text.trim().to_owned()).filter(|commit| output.status.success() && !commit.is_empty())
+fn host(env: &impl Fn(&str) -> Option<String>) -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    name.or_else(|| env("HOSTNAME"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn paths_are_told_as_given_and_nothing_needs_git() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = of(&[folder.path().to_owned(), PathBuf::from("-")]);
-        assert_eq!(source["path"], format!("{} -", folder.path().display()));
-        assert!(!source.contains_key("commit"));
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
     }
 
     #[test]
-    fn broken_checkout_is_no_reason_to_fail() {
+    fn paths_are_told_as_given_and_nothing_needs_git() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join(".git")).unwrap();
-        assert!(!of(&[folder.path().to_owned()]).contains_key("commit"));
+        let command = words("push x --component a --set db.password=hunter2,a=b");
+        let source = told(&[folder.path().to_owned(), PathBuf::from("-")], &command, &|_| None);
+        assert_eq!(source["path"], format!("{} -", folder.path().display()));
+        assert_eq!(
+            source["command"],
+            "driftless push x --component a --set db.password=…,a=b"
+        );
+        for absent in ["commit", "branch", "remote", "dirty", "ci", "run"] {
+            assert!(!source.contains_key(absent), "{absent}");
+        }
+    }
+
+    #[test]
+    fn run_of_ci_is_told_and_git_knows_better_which_commit_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let env = |name: &str| {
+            let values = [
+                ("GITHUB_ACTIONS", "true"),
+                ("GITHUB_SHA", "c0ffee"),
+                ("GITHUB_ACTOR", "ann"),
+                ("USER", "runner"),
+            ];
+            let found = values.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let source = told(&[folder.path().to_owned()], &[], &env);
+        assert_eq!(
+            ["ci", "actor", "commit", "user"].map(|key| source[key].as_str()),
+            ["github-actions", "ann", "c0ffee", "runner"]
+        );
+        let commit = git::tests::repository(folder.path());
+        let source = told(&[folder.path().to_owned()], &[], &env);
+        assert_eq!(source["commit"], commit);
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        assert_eq!(limited("é".repeat(2000)).chars().count(), 1001);
     }
 }

@@ -26,11 +26,11 @@ pub(crate) struct Args {
     /// With --component files, folders or `-`; with --file components; else two snapshots or channels
     #[arg(value_name = "PATH|SNAPSHOT|CHANNEL")]
     what: Vec<String>,
-    #[command(flatten)]
-    sources: sources::Flags,
     /// Show also what `driftless push --prune-components` removes
     #[arg(long, conflicts_with_all = ["component", "what"])]
     prune_components: bool,
+    #[command(flatten)]
+    sources: sources::Flags,
 }
 
 /// What differs, as JSON.

@@ -35,8 +35,6 @@ pub(crate) struct Args {
     /// `-` for standard input. Without it: components of driftless.yaml
     #[arg(value_name = "PATH|COMPONENT")]
     what: Vec<String>,
-    #[command(flatten)]
-    sources: sources::Flags,
     /// Why, for the log
     #[arg(short, long, default_value = "", hide_default_value = true)]
     message: String,
@@ -52,6 +50,8 @@ pub(crate) struct Args {
     /// Remove the channel's components that driftless.yaml does not list
     #[arg(long, conflicts_with_all = ["component", "what"])]
     prune_components: bool,
+    #[command(flatten)]
+    sources: sources::Flags,
 }
 
 /// What a push came to, as JSON. With `dryRun` there is no `sequence`, and `snapshot` is the one that stays.
