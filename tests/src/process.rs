@@ -196,6 +196,10 @@ impl Home {
                 command.env_remove(name);
             }
         }
+        // What a push tells of a CI run depends on these alone.
+        for marker in ["GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "BUILDKITE", "TF_BUILD", "JENKINS_URL"] {
+            command.env_remove(marker);
+        }
         command
             .current_dir(self.path())
             .env("HOME", self.path())
