@@ -197,7 +197,14 @@ impl Home {
             }
         }
         // What a push tells of a CI run depends on these alone.
-        for marker in ["GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "BUILDKITE", "TF_BUILD", "JENKINS_URL"] {
+        for marker in [
+            "GITHUB_ACTIONS",
+            "GITLAB_CI",
+            "CIRCLECI",
+            "BUILDKITE",
+            "TF_BUILD",
+            "JENKINS_URL",
+        ] {
             command.env_remove(marker);
         }
         command
