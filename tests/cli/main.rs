@@ -5,4 +5,5 @@ mod completion;
 mod connection;
 mod desk;
 mod golden;
+mod sources;
 mod story;

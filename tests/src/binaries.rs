@@ -130,6 +130,14 @@ impl Binaries {
         Some(cache_folder().join(format!("helm-{}", version("HELM")))).filter(|path| path.is_file())
     }
 
+    /// What to say where there is no helm.
+    pub fn lacking_helm() -> Missing {
+        Missing {
+            wanted: vec!["helm (`install --with-helm`)"],
+            looked_in: vec![cache_folder()],
+        }
+    }
+
     /// The controllers, or what to do about their absence.
     pub fn need_controllers(&self) -> Result<&Controllers, Missing> {
         self.controllers
