@@ -3,14 +3,15 @@
 //! An event states what was decided, never what was asked for: [`fleet`](crate::fleet) turns an
 //! [`Intent`](crate::fleet::Intent) into one after checking it. Stored for ever: variants and fields are only added.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cluster::Record,
     hash::ObjectHash,
-    name::{ChannelName, ClusterName, ComponentName, Labels},
+    name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
     snapshot::Provenance,
 };
 
@@ -50,6 +51,9 @@ pub enum Event {
         channel: ChannelName,
         /// Its labels.
         labels: Labels,
+        /// Its variables.
+        #[serde(default, skip_serializing_if = "Vars::is_empty")]
+        vars: Vars,
         /// What it joins with.
         join: JoinToken,
         /// Who enrolled it.
@@ -64,6 +68,20 @@ pub enum Event {
         /// The sha256 of the public key (DER SubjectPublicKeyInfo) in its certificates.
         key: ObjectHash,
     },
+    /// The records of clusters changed, all at once.
+    ClustersChanged {
+        /// What is new of each.
+        clusters: BTreeMap<ClusterName, NewRecord>,
+        /// Who changed them.
+        author: String,
+    },
+    /// Clusters left the fleet: their certificates and tokens are void.
+    ClustersRetired {
+        /// Which.
+        clusters: BTreeSet<ClusterName>,
+        /// Who retired them.
+        author: String,
+    },
 }
 
 impl Event {
@@ -71,7 +89,37 @@ impl Event {
     pub fn channel(&self) -> Option<&ChannelName> {
         match self {
             Self::ChannelCreated { channel, .. } | Self::Published { channel, .. } => Some(channel),
-            Self::ClusterEnrolled { .. } | Self::ClusterJoined { .. } => None,
+            Self::ClusterEnrolled { .. }
+            | Self::ClusterJoined { .. }
+            | Self::ClustersChanged { .. }
+            | Self::ClustersRetired { .. } => None,
+        }
+    }
+}
+
+/// What is new of a cluster's record. Parts that are absent stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRecord {
+    /// The channel it follows from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelName>,
+    /// All its labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+    /// All its variables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vars: Option<Vars>,
+}
+
+impl NewRecord {
+    /// What `after` has that `before` had not.
+    pub fn between(before: &Record, after: Record) -> Self {
+        let Record { channel, labels, vars } = after;
+        Self {
+            channel: Some(channel).filter(|channel| *channel != before.channel),
+            labels: Some(labels).filter(|labels| *labels != before.labels),
+            vars: Some(vars).filter(|vars| *vars != before.vars),
         }
     }
 }

@@ -5,13 +5,14 @@
 //! what they read, so every server holds the same state after the same entry. Both are deterministic: the time is
 //! the entry's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical,
+    cluster::{self, Change},
     directive::{self, Directive},
     event::{Event, JoinToken, PushKey},
     hash::ObjectHash,
@@ -22,9 +23,11 @@ use crate::{
     view::ClusterFacts,
 };
 
+mod clusters;
 mod recent;
 mod refusal;
 
+pub use clusters::{Changed, MAX_EVENT_BYTES, RETIRED_REMEMBERED, Retired};
 pub use recent::{Done, MAX_REMEMBERED, REMEMBERED_FOR, Recent};
 pub use refusal::Refusal;
 
@@ -36,6 +39,9 @@ pub struct Fleet {
     pub channels: BTreeMap<ChannelName, Shared<Channel>>,
     /// The enrolled clusters by name.
     pub clusters: Shared<BTreeMap<ClusterName, Cluster>>,
+    /// The clusters that were retired lately.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub retired: Shared<BTreeMap<ClusterName, Retired>>,
 }
 
 /// A line of snapshots.
@@ -80,8 +86,14 @@ pub struct Cluster {
     pub channel: ChannelName,
     /// Its labels.
     pub labels: Labels,
+    /// Its variables.
+    #[serde(default, skip_serializing_if = "Vars::is_empty")]
+    pub vars: Vars,
     /// When it was last enrolled.
     pub enrolled: Timestamp,
+    /// What changed channel, labels or variables last; `None` since it was enrolled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Changed>,
     /// How far its joining has come.
     pub membership: Membership,
 }
@@ -139,6 +151,8 @@ pub enum Intent {
         channel: ChannelName,
         /// Its labels.
         labels: Labels,
+        /// Its variables.
+        vars: Vars,
         /// The token it will use.
         join: JoinToken,
         /// Whether a cluster that is enrolled already may be enrolled anew: its old credentials become void.
@@ -152,6 +166,20 @@ pub enum Intent {
         token: ObjectHash,
         /// The sha256 of the public key presented.
         key: ObjectHash,
+    },
+    /// Change the records of clusters: all of them, or none.
+    ChangeClusters {
+        /// What shall change of each.
+        changes: BTreeMap<ClusterName, Change>,
+        /// Who asks.
+        author: String,
+    },
+    /// Let clusters leave the fleet.
+    RetireClusters {
+        /// Which.
+        clusters: BTreeSet<ClusterName>,
+        /// Who asks.
+        author: String,
     },
 }
 
@@ -272,6 +300,7 @@ impl Fleet {
                 cluster,
                 channel,
                 labels,
+                vars,
                 join,
                 again,
                 author,
@@ -280,15 +309,30 @@ impl Fleet {
                 if self.clusters.contains_key(cluster) && !again {
                     return Err(Refusal::ClusterExists(cluster.clone()));
                 }
+                let record = cluster::Record {
+                    channel: channel.clone(),
+                    labels: labels.clone(),
+                    vars: vars
+                        .iter()
+                        .map(|(name, value)| (name.clone(), cluster::as_stored(value)))
+                        .collect(),
+                };
+                let with_name = |problem| (cluster.clone(), problem);
+                record
+                    .check()
+                    .map_err(|problems| Refusal::Clusters(problems.into_iter().map(with_name).collect()))?;
                 Ok(append(Event::ClusterEnrolled {
                     cluster: cluster.clone(),
                     channel: channel.clone(),
-                    labels: labels.clone(),
+                    labels: record.labels,
+                    vars: record.vars,
                     join: join.clone(),
                     author: author.clone(),
                 }))
             }
             Intent::JoinCluster { token, key } => self.decide_join(token, key, now),
+            Intent::ChangeClusters { changes, author } => self.decide_change(changes, author),
+            Intent::RetireClusters { clusters, author } => self.decide_retire(clusters, author),
         }
     }
 
@@ -434,6 +478,7 @@ impl Fleet {
                 cluster,
                 channel,
                 labels,
+                vars,
                 join,
                 ..
             } => {
@@ -444,10 +489,15 @@ impl Fleet {
                 let record = Cluster {
                     channel: channel.clone(),
                     labels: labels.clone(),
+                    vars: vars.clone(),
                     enrolled: time,
+                    changed: None,
                     membership,
                 };
                 self.clusters.insert(cluster.clone(), record);
+                if self.retired.contains_key(cluster) {
+                    self.retired.remove(cluster);
+                }
             }
             Event::ClusterJoined { cluster, token, key } => {
                 let record = self
@@ -459,6 +509,16 @@ impl Fleet {
                     key: *key,
                     time,
                 };
+            }
+            Event::ClustersChanged { clusters, author } => {
+                let author = author.clone();
+                self.fold_change(clusters, &Changed { seq, time, author })
+                    .map_err(invalid)?;
+            }
+            Event::ClustersRetired { clusters, author } => {
+                let author = author.clone();
+                self.fold_retirement(clusters, &Retired { time, author })
+                    .map_err(invalid)?;
             }
         }
         Ok(())
@@ -589,6 +649,10 @@ fn request_hash(
     // In brackets, so that nothing expected and nothing there differ.
     let expected = expected.map(|expected| [expected.parent]);
     ObjectHash::of(&canonical::document(&(components, expected, provenance)))
+}
+
+fn is_empty(retired: &Shared<BTreeMap<ClusterName, Retired>>) -> bool {
+    retired.is_empty()
 }
 
 fn append(event: Event) -> Decision {

@@ -9,7 +9,7 @@
 //! [`snapshot`] (a channel's whole desired state).
 //!
 //! The one mutable thing: [`journal`] entries carry [`event`]s, whose fold is the [`fleet`] state; a channel's
-//! [`directive`] is read off that state.
+//! [`directive`] is read off that state; [`cluster`] is how clusters' records change.
 //!
 //! What a cluster makes of it: [`view`] (directive, snapshot, cluster → manifests) and [`diff`]. Clusters differ by
 //! a component's [`selector`], its [`overlay`]s and the variables of [`substitute`], which [`render`] puts together;
@@ -20,6 +20,7 @@
 
 pub mod bundle;
 pub mod canonical;
+pub mod cluster;
 pub mod diff;
 pub mod directive;
 pub mod effect;

@@ -72,7 +72,7 @@ impl Failure {
             Self::Refused(refusal) if refusal.is_not_found() => Code::NotFound,
             Self::Refused(refusal) if refusal.is_already_there() => Code::AlreadyExists,
             Self::Refused(refusal) if refusal.is_bad_credential() => Code::Unauthenticated,
-            Self::Refused(refusal) if refusal.is_reused_key() => Code::InvalidArgument,
+            Self::Refused(refusal) if refusal.is_reused_key() || refusal.is_bad_input() => Code::InvalidArgument,
             Self::Refused(_) | Self::Precondition(_) => Code::FailedPrecondition,
             Self::Store(error) if error.is_retryable() => Code::Unavailable,
             Self::Store(error) if error.is_not_found() => Code::NotFound,

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use crate::{
-    fleet::Setter,
+    cluster::Problem,
+    fleet::{MAX_EVENT_BYTES, Setter},
     hash::ObjectHash,
     name::{ChannelName, ClusterName, ComponentName},
 };
@@ -25,6 +26,9 @@ pub enum Refusal {
     /// No such cluster.
     #[error("there is no cluster `{0}`: `driftless clusters` lists them, `driftless cluster enroll {0}` adds it")]
     UnknownCluster(ClusterName),
+    /// Several clusters are not there.
+    #[error("there are no clusters {}: `driftless clusters` lists them, `driftless cluster enroll` adds one", names(.0))]
+    UnknownClusters(Vec<ClusterName>),
     /// The cluster is enrolled already.
     #[error("cluster `{0}` is enrolled already: `--again` gives it a new join token and voids its old credentials")]
     ClusterExists(ClusterName),
@@ -68,10 +72,24 @@ pub enum Refusal {
         /// The highest epoch so far.
         reached: u64,
     },
+    /// Records that cannot be as asked.
+    #[error("{}", problems(.0))]
+    Clusters(Vec<(ClusterName, Problem)>),
+    /// A change of more than fits into one entry.
+    #[error(
+        "the new records of {clusters} clusters have {bytes} bytes, more than the {MAX_EVENT_BYTES} that can change at \
+        once: change them in parts"
+    )]
+    ChangeTooLarge {
+        /// How many clusters.
+        clusters: usize,
+        /// How large their new records are.
+        bytes: usize,
+    },
     /// A join token that no cluster waits for.
     #[error(
-        "this join token is not known: it was replaced by a newer one, or belongs to another server; \
-        make a new one with `driftless cluster enroll NAME --again`"
+        "this join token is not known: it was replaced by a newer one, its cluster was retired, or it belongs to \
+        another server; make a new one with `driftless cluster enroll NAME --again`"
     )]
     UnknownToken,
     /// A join token past its time.
@@ -117,9 +135,17 @@ impl Refusal {
         matches!(self, Self::KeyReused { .. })
     }
 
+    /// Can what was asked for never be?
+    pub fn is_bad_input(&self) -> bool {
+        matches!(self, Self::Clusters(_) | Self::ChangeTooLarge { .. })
+    }
+
     /// Is something that was named not there?
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::UnknownChannel { .. } | Self::UnknownCluster(_))
+        matches!(
+            self,
+            Self::UnknownChannel { .. } | Self::UnknownCluster(_) | Self::UnknownClusters(_)
+        )
     }
 
     /// Is something to be made there already?
@@ -133,6 +159,25 @@ impl Refusal {
             self,
             Self::UnknownToken | Self::TokenExpired { .. } | Self::TokenUsed { .. }
         )
+    }
+}
+
+fn names(clusters: &[ClusterName]) -> String {
+    let shown: Vec<_> = clusters.iter().take(10).map(|name| format!("`{name}`")).collect();
+    match clusters.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn problems(problems: &[(ClusterName, Problem)]) -> String {
+    let shown = problems.iter().take(10);
+    let shown: Vec<_> = shown
+        .map(|(name, problem)| format!("cluster `{name}`: {problem}"))
+        .collect();
+    match problems.len() - shown.len() {
+        0 => shown.join("; "),
+        more => format!("{}; and {more} more", shown.join("; ")),
     }
 }
 

@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::journal::Tip;
 
+mod clusters;
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
@@ -119,6 +121,7 @@ fn enroll(cluster: &str, token: &str, again: bool) -> Intent {
         cluster: cluster.parse().unwrap(),
         channel: "prod".parse().unwrap(),
         labels: Labels::new(),
+        vars: Vars::new(),
         join: JoinToken {
             hash: ObjectHash::of(token.as_bytes()),
             expires: at(1000),
@@ -410,6 +413,12 @@ fn any_intent() -> impl Strategy<Value = Intent> {
             .prop_map(|(component, text, key)| keyed(publish(&component, bundle(&text), None, "ann"), &key)),
         (name, name, any::<bool>()).prop_map(|(cluster, token, again)| enroll(&cluster, &token, again)),
         (name, name).prop_map(|(token, key)| join(&token, &key)),
+        (name, name, "[12]", "[xy]=[12]").prop_map(|(one, other, value, label)| {
+            let labels = clusters::labelled(&format!("{label},z={value}"));
+            clusters::change(&[(&one, labels.clone()), (&other, labels)])
+        }),
+        (name, "(prod|dev)").prop_map(|(cluster, channel)| clusters::change(&[(&cluster, clusters::moved(&channel))])),
+        (name).prop_map(|cluster| clusters::retire(&[&cluster])),
     ]
 }
 

@@ -53,8 +53,9 @@ async fn follow_once(client: &Client, channel: &ChannelName, screen: &mut Screen
         tokio::select! {
             status = stream.next() => {
                 let Some(status) = status else { return Ok(()) };
-                let ChannelStatus { channel, clusters: changed } = status?;
+                let ChannelStatus { channel, clusters: changed, retired } = status?;
                 clusters.extend(changed.into_iter().map(|cluster| (cluster.name.clone(), cluster)));
+                clusters.retain(|name, cluster| cluster.channel == channel.name && !retired.contains(name));
                 record = Some(channel);
             }
             _ = redraw.tick() => {}
