@@ -31,6 +31,12 @@ pub struct Accepted {
     pub cluster: ClusterName,
     /// Its labels, which the view depends on.
     pub labels: Labels,
+    /// Its variables, which the view depends on.
+    #[serde(default, skip_serializing_if = "Vars::is_empty")]
+    pub vars: Vars,
+    /// The revision of the record that labels and variables are from.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 impl Accepted {
@@ -66,7 +72,7 @@ impl Accepted {
             name: self.cluster.clone(),
             channel: self.directive().channel,
             labels: self.labels.clone(),
-            vars: Vars::new(),
+            vars: self.vars.clone(),
         }
     }
 }
@@ -84,13 +90,26 @@ mod tests {
             sequences: [("prod".parse().unwrap(), 7)].into(),
             cluster: "edge-1".parse().unwrap(),
             labels: [("region".to_owned(), "eu".to_owned())].into(),
+            vars: [("db".to_owned(), serde_json::json!({"port": 1}))].into(),
+            revision: 6,
         };
         let expected = concat!(
             r#"{"format":1,"directive":"{\"channel\":\"prod\",\"format\":1,\"sequence\":7,\"snapshot\":null}","#,
-            r#""running":null,"sequences":{"prod":7},"cluster":"edge-1","labels":{"region":"eu"}}"#
+            r#""running":null,"sequences":{"prod":7},"cluster":"edge-1","labels":{"region":"eu"},"#,
+            r#""vars":{"db":{"port":1}},"revision":6}"#
         );
         assert_eq!(String::from_utf8(accepted.encode()).unwrap(), expected);
         assert_eq!(Accepted::decode(expected.as_bytes()).unwrap(), accepted);
+    }
+
+    #[test]
+    fn bytes_from_before_there_were_variables_are_read() {
+        let older = concat!(
+            r#"{"format":1,"directive":"{\"channel\":\"prod\",\"format\":1,\"sequence\":7,\"snapshot\":null}","#,
+            r#""running":null,"sequences":{"prod":7},"cluster":"edge-1","labels":{"region":"eu"}}"#
+        );
+        let accepted = Accepted::decode(older.as_bytes()).unwrap();
+        assert_eq!((accepted.vars, accepted.revision), (Vars::new(), 0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One connection to the server: TLS with the fleet's authority and, once joined, the cluster's certificate.
 
-use driftless_proto::MAX_MESSAGE_BYTES;
+use driftless_proto::{MAX_MESSAGE_BYTES, REASON, RETIRED};
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 
@@ -38,6 +38,10 @@ impl Server {
 
     /// What a call failed with.
     pub(crate) fn error(&self, status: &tonic::Status) -> Error {
+        if status.metadata().get(REASON).is_some_and(|reason| reason == RETIRED) {
+            let message = status.message().to_owned();
+            return Error::Retired { message };
+        }
         let message = match std::error::Error::source(status) {
             Some(source) => format!("{}: {}", status.message(), chain(source)),
             None => format!("{} ({:?})", status.message(), status.code()),

@@ -26,6 +26,12 @@ pub enum Error {
         /// The server's own words.
         message: String,
     },
+    /// The cluster left the fleet.
+    #[error("{message}")]
+    Retired {
+        /// The server's own words.
+        message: String,
+    },
     /// The server could not be reached, or ended the connection.
     #[error("server {server}: {message}")]
     Server {
@@ -91,6 +97,11 @@ impl Error {
             self,
             Self::JoinFile { .. } | Self::Refused { .. } | Self::InUse(_) | Self::Ended(_)
         )
+    }
+
+    /// Is this cluster none of the fleet's any more?
+    pub fn is_retired(&self) -> bool {
+        matches!(self, Self::Retired { .. })
     }
 
     /// Has another agent taken over?

@@ -74,6 +74,15 @@ impl Member {
         self.certificate().is_some()
     }
 
+    /// Is there a join token that was not tried yet?
+    pub(crate) fn has_new_token(&self) -> bool {
+        let Ok(file) = self.settings.join.read() else {
+            return false;
+        };
+        let is_used = |identity: &Identity| identity.cluster == file.cluster && identity.is_of_token(&file.token);
+        self.refused.as_ref() != Some(&file.token) && !self.identity.as_ref().is_some_and(is_used)
+    }
+
     /// The certificate in use.
     pub(crate) fn certificate(&self) -> Option<&String> {
         self.identity.as_ref()?.chain.as_ref()

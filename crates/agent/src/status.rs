@@ -4,7 +4,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use driftless_model::{
-    directive::Directive,
     hash::ObjectHash,
     name::ComponentName,
     status::{ClusterStatus, Problem},
@@ -13,7 +12,7 @@ use driftless_model::{
 use driftless_reconcile::Report;
 use tokio::sync::watch;
 
-use crate::settings::Clock;
+use crate::{accepted::Accepted, settings::Clock};
 
 /// Version of this agent.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -74,30 +73,29 @@ pub(crate) struct Running {
     pub(crate) sequence: u64,
     /// The snapshot asked for.
     pub(crate) snapshot: Option<ObjectHash>,
-    /// Its components.
+    /// The versions of its components.
     pub(crate) components: BTreeMap<ComponentName, ObjectHash>,
+    /// Revision of the cluster's record that this follows from.
+    pub(crate) revision: u64,
 }
 
 impl Running {
-    pub(crate) fn new(directive: &Directive, snapshot: Option<ObjectHash>, view: &View) -> Self {
+    pub(crate) fn new(accepted: &Accepted, view: &View) -> Self {
         Self {
-            sequence: directive.sequence,
-            snapshot,
+            sequence: accepted.directive().sequence,
+            snapshot: accepted.running,
+            revision: accepted.revision,
             components: view
                 .components
                 .iter()
-                .map(|(name, component)| (name.clone(), component.bundle))
+                .map(|(name, component)| (name.clone(), component.version))
                 .collect(),
         }
     }
 
     /// Is this report about what is asked for now, and not still about what was asked for before?
     fn is_reported_by(&self, report: &Report) -> bool {
-        let reported = report
-            .components
-            .iter()
-            .filter_map(|(name, status)| Some((name, status.bundle?)));
-        reported.eq(self.components.iter().map(|(name, bundle)| (name, *bundle)))
+        report.versions == self.components
     }
 }
 
@@ -106,6 +104,8 @@ impl Running {
 pub(crate) struct Composer {
     /// The snapshot that the reconciler's report was last seen to be about.
     reported: Option<ObjectHash>,
+    /// The revision of the record that it was seen to follow from.
+    revision: Option<u64>,
 }
 
 impl Composer {
@@ -121,6 +121,7 @@ impl Composer {
     ) -> ClusterStatus {
         if running.is_reported_by(report) {
             self.reported = running.snapshot;
+            self.revision = Some(running.revision);
         }
         ClusterStatus {
             sequence: running.sequence,
@@ -130,6 +131,7 @@ impl Composer {
             problems: problems.chain(&report.problems).cloned().collect(),
             agent_version: VERSION.to_owned(),
             kubernetes_version: report.kubernetes_version.clone(),
+            revision: self.revision,
         }
     }
 }
@@ -161,6 +163,7 @@ mod tests {
             sequence: 1,
             snapshot: Some(ObjectHash::of(snapshot)),
             components: [("shop".parse().unwrap(), ObjectHash::of(bundle))].into(),
+            revision: 0,
         }
     }
 
@@ -173,6 +176,7 @@ mod tests {
         };
         Report {
             components: [("shop".parse().unwrap(), status)].into(),
+            versions: [("shop".parse().unwrap(), ObjectHash::of(bundle))].into(),
             ..Report::default()
         }
     }
@@ -187,6 +191,21 @@ mod tests {
         let new = composer.compose(&running(b"s2", b"b2"), &report(b"b2", 0), [].iter());
         assert_eq!(new.snapshot, Some(ObjectHash::of(b"s2")));
         assert!(!new.is_converged(&ObjectHash::of(b"s2")));
+    }
+
+    #[test]
+    fn new_revision_of_the_record_is_not_reported_before_its_view_is_looked_at() {
+        let mut composer = Composer::default();
+        let told = |composer: &mut Composer, revision, wanted: &[u8], reported: &[u8]| {
+            let running = Running {
+                revision,
+                ..running(b"s", wanted)
+            };
+            composer.compose(&running, &report(reported, 1), [].iter()).revision
+        };
+        assert_eq!(told(&mut composer, 0, b"v1", b"v1"), Some(0));
+        assert_eq!(told(&mut composer, 7, b"v2", b"v1"), Some(0));
+        assert_eq!(told(&mut composer, 7, b"v2", b"v2"), Some(7));
     }
 
     #[test]

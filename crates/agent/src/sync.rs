@@ -31,6 +31,9 @@ use session::{Adoption, Session};
 /// Longest absence that a server may ask for.
 const MOST_GOODBYE: Duration = Duration::from_secs(600);
 
+/// A cluster that was retired asks this seldom whether it was enrolled anew.
+const RETIRED_PAUSE: Duration = Duration::from_secs(600);
+
 /// Problems of finding and believing what to run.
 const PART: &str = "sync";
 
@@ -89,11 +92,11 @@ impl Sync {
             ends.problems.set(PART, "CacheIncomplete", message, true);
         }
         if let (Some(accepted), Some(view)) = (session.accepted(), session.restored()) {
-            running = Running::new(&accepted.directive(), accepted.running, &view);
+            running = Running::new(accepted, &view);
             tracing::info!(sequence = running.sequence, "going on from what is stored");
             ends.desired.set_desired(view);
         } else if let Some(accepted) = session.accepted() {
-            running.sequence = accepted.directive().sequence;
+            (running.sequence, running.revision) = (accepted.directive().sequence, accepted.revision);
         }
         Ok((member, session, running))
     }
@@ -161,10 +164,25 @@ impl Sync {
                         () = sleep(delay) => {}
                     }
                 }
+                Err(error) if error.is_retired() => self.rest(&error, &token).await,
                 Err(error) if error.is_fatal() && self.member.is_joined() => {
                     pause_whatever("cannot sync", &error, &mut self.backoff, &token).await;
                 }
                 Err(error) => pause("cannot sync", error, &mut self.backoff, &token).await?,
+            }
+        }
+    }
+
+    /// Waits long, or until there is another join token. What runs goes on being looked after.
+    async fn rest(&mut self, error: &Error, token: &CancellationToken) {
+        tracing::warn!(error = chain(error), retry_in = ?RETIRED_PAUSE, "this cluster was retired");
+        self.problems.set(PART, "ClusterRetired", chain(error), true);
+        let until = Instant::now() + self.backoff.jitter(RETIRED_PAUSE);
+        while Instant::now() < until && !self.member.has_new_token() {
+            let look = self.settings.timings.reconnect_most;
+            tokio::select! { biased;
+                () = token.cancelled() => return,
+                () = sleep(look.min(until - Instant::now())) => {}
             }
         }
     }
@@ -180,10 +198,10 @@ impl Sync {
         let directive = accepted.directive();
         // First what the push waits for; `keeper` says why this order is safe.
         if let Some(view) = view {
-            self.running = Running::new(&directive, accepted.running, &view);
+            self.running = Running::new(&accepted, &view);
             self.desired.set_desired(view);
         }
-        self.running.sequence = directive.sequence;
+        (self.running.sequence, self.running.revision) = (directive.sequence, accepted.revision);
         tracing::info!(
             sequence = directive.sequence,
             channel = %directive.channel,

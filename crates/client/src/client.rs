@@ -11,7 +11,7 @@ use std::{
 use driftless_model::{
     bundle::{self, Bundle},
     hash::ObjectHash,
-    name::{ChannelName, ClusterName, Labels},
+    name::{ChannelName, ClusterName, Labels, Vars},
     snapshot::Snapshot,
 };
 use driftless_proto::{self as proto, v1};
@@ -30,6 +30,7 @@ use crate::{
     types::{Channel, ChannelStatus, Cluster, Enrolled, LogEntry},
 };
 
+mod clusters;
 mod objects;
 mod publish;
 
@@ -59,6 +60,8 @@ pub struct Enroll {
     pub channel: ChannelName,
     /// Its labels.
     pub labels: Labels,
+    /// Its variables.
+    pub vars: Vars,
     /// For how long the join token is good; absent: as the server likes (a day).
     pub ttl: Option<Duration>,
     /// Enrol anew a cluster that is enrolled already; its old credentials become void.
@@ -192,6 +195,7 @@ impl Client {
             cluster,
             channel,
             labels,
+            vars,
             ttl,
             again,
         } = enroll;
@@ -201,49 +205,13 @@ impl Client {
             labels: labels.clone(),
             token_ttl_seconds: ttl.map_or(0, |ttl| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)),
             again: *again,
+            vars: proto::from_vars(vars),
         };
         let mut fleet = self.fleet.clone();
         Ok(self
             .once(ANSWER_TIMEOUT, fleet.enroll_cluster(request))
             .await?
             .try_into()?)
-    }
-
-    /// The clusters, by name: all, or those of one channel.
-    ///
-    /// # Errors
-    /// `is_not_found` when there is no such channel.
-    pub async fn clusters(&self, channel: Option<&ChannelName>) -> Result<Vec<Cluster>, Error> {
-        let channel = channel.map(ChannelName::to_string).unwrap_or_default();
-        let request = v1::ListClustersRequest { channel };
-        let response = self
-            .repeat(ANSWER_TIMEOUT, || {
-                let (mut fleet, request) = (self.fleet.clone(), request.clone());
-                async move { fleet.list_clusters(request).await }
-            })
-            .await?;
-        Ok(response
-            .clusters
-            .into_iter()
-            .map(TryInto::try_into)
-            .collect::<Result<_, _>>()?)
-    }
-
-    /// One cluster.
-    ///
-    /// # Errors
-    /// `is_not_found` when there is none of that name.
-    pub async fn cluster(&self, cluster: &ClusterName) -> Result<Cluster, Error> {
-        let request = v1::GetClusterRequest {
-            name: cluster.to_string(),
-        };
-        let response = self
-            .repeat(ANSWER_TIMEOUT, || {
-                let (mut fleet, request) = (self.fleet.clone(), request.clone());
-                async move { fleet.get_cluster(request).await }
-            })
-            .await?;
-        Ok(response.try_into()?)
     }
 
     /// Follows a channel: all its clusters at once, then those that changed. Ends when the server stops; the

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use driftless_model::{
+    cluster::Record,
     hash::ObjectHash,
-    name::{ChannelName, ClusterName, ComponentName, Labels},
+    name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
     snapshot::{ComponentChange, Components},
     status::ClusterStatus,
+    view::ClusterFacts,
 };
 use driftless_proto::{self as proto, v1};
 use jiff::Timestamp;
@@ -61,8 +63,12 @@ pub struct Cluster {
     pub channel: ChannelName,
     /// Its labels.
     pub labels: Labels,
+    /// Its variables.
+    pub vars: Vars,
     /// When it was last enrolled.
     pub enrolled: Timestamp,
+    /// What changed channel, labels or variables last; `null` since it was enrolled.
+    pub changed: Option<RecordChange>,
     /// Has an agent used its join token?
     pub joined: bool,
     /// Is its stream open?
@@ -71,8 +77,51 @@ pub struct Cluster {
     pub last_seen: Option<Timestamp>,
     /// What it reported last; `null` until it did.
     pub status: Option<ClusterStatus>,
-    /// Has it applied all of its channel's newest snapshot?
+    /// Has it applied all of its channel's newest snapshot, by its current record?
     pub converged: bool,
+}
+
+impl Cluster {
+    /// What its view depends on.
+    pub fn facts(&self) -> ClusterFacts {
+        ClusterFacts {
+            name: self.name.clone(),
+            channel: self.channel.clone(),
+            labels: self.labels.clone(),
+            vars: self.vars.clone(),
+        }
+    }
+
+    /// What people say of it.
+    pub fn record(&self) -> Record {
+        Record {
+            channel: self.channel.clone(),
+            labels: self.labels.clone(),
+            vars: self.vars.clone(),
+        }
+    }
+}
+
+/// What changed a cluster's record last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordChange {
+    /// The journal entry.
+    pub sequence: u64,
+    /// When.
+    pub time: Timestamp,
+    /// Who.
+    pub author: String,
+}
+
+/// What a change of clusters came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClustersChanged {
+    /// The journal entry that holds it; 0 when nothing changed.
+    pub sequence: u64,
+    /// The clusters that changed.
+    pub changed: Vec<ClusterName>,
 }
 
 /// A channel and clusters that follow it: all of them in a watch's first message, then those that changed.
@@ -83,6 +132,8 @@ pub struct ChannelStatus {
     pub channel: Channel,
     /// The clusters.
     pub clusters: Vec<Cluster>,
+    /// Clusters that were told before and are not in the fleet any more.
+    pub retired: Vec<ClusterName>,
 }
 
 /// What lets an agent join as an enrolled cluster.
@@ -159,6 +210,8 @@ impl TryFrom<v1::Cluster> for Cluster {
             name: name("cluster.name", &cluster.name)?,
             channel: name("cluster.channel", &cluster.channel)?,
             labels: cluster.labels,
+            vars: proto::vars("cluster.vars", cluster.vars)?,
+            changed: cluster.changed.map(TryInto::try_into).transpose()?,
             enrolled: proto::time("cluster.enrolled", cluster.enrolled.as_ref())?,
             joined: cluster.joined,
             connected: cluster.connected,
@@ -167,6 +220,30 @@ impl TryFrom<v1::Cluster> for Cluster {
                 .transpose()?,
             status: cluster.status.map(TryInto::try_into).transpose()?,
             converged: cluster.converged,
+        })
+    }
+}
+
+impl TryFrom<v1::RecordChange> for RecordChange {
+    type Error = proto::Error;
+
+    fn try_from(change: v1::RecordChange) -> Result<Self, proto::Error> {
+        Ok(Self {
+            sequence: change.sequence,
+            time: proto::time("cluster.changed", change.time.as_ref())?,
+            author: change.author,
+        })
+    }
+}
+
+impl TryFrom<v1::ChangeClustersResponse> for ClustersChanged {
+    type Error = proto::Error;
+
+    fn try_from(response: v1::ChangeClustersResponse) -> Result<Self, proto::Error> {
+        let changed = response.changed.iter().map(|cluster| name("changed", cluster));
+        Ok(Self {
+            sequence: response.sequence,
+            changed: changed.collect::<Result<_, _>>()?,
         })
     }
 }
@@ -182,6 +259,11 @@ impl TryFrom<v1::ChannelStatus> for ChannelStatus {
         Ok(Self {
             channel: channel.try_into()?,
             clusters: clusters.collect::<Result<_, _>>()?,
+            retired: status
+                .retired
+                .iter()
+                .map(|cluster| name("status.retired", cluster))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -206,6 +288,7 @@ mod tests {
             name: "edge-1".to_owned(),
             channel: "prod".to_owned(),
             labels: [("region".to_owned(), "eu".to_owned())].into(),
+            vars: [("n".to_owned(), "[1]".to_owned())].into(),
             enrolled: Some(proto::from_time(Timestamp::UNIX_EPOCH)),
             ..Default::default()
         }
@@ -215,7 +298,8 @@ mod tests {
     fn json_of_a_cluster_is_pinned() {
         let cluster = Cluster::try_from(wire()).unwrap();
         let expected = concat!(
-            r#"{"name":"edge-1","channel":"prod","labels":{"region":"eu"},"enrolled":"1970-01-01T00:00:00Z","#,
+            r#"{"name":"edge-1","channel":"prod","labels":{"region":"eu"},"vars":{"n":[1]},"#,
+            r#""enrolled":"1970-01-01T00:00:00Z","changed":null,"#,
             r#""joined":false,"connected":false,"lastSeen":null,"status":null,"converged":false}"#
         );
         assert_eq!(serde_json::to_string(&cluster).unwrap(), expected);

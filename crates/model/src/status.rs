@@ -62,6 +62,9 @@ pub struct ClusterStatus {
     pub agent_version: String,
     /// Version of the cluster's API server, for example `v1.36.3`; empty until known.
     pub kubernetes_version: String,
+    /// Revision of the cluster's record by which it works; `None` by agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
 }
 
 impl ClusterStatus {

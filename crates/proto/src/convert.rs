@@ -11,6 +11,10 @@ use jiff::Timestamp;
 
 use crate::v1;
 
+mod clusters;
+
+pub use clusters::{change, from_change, from_vars, vars};
+
 /// A message that does not mean anything in the model. Names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
@@ -205,6 +209,7 @@ impl From<&ClusterStatus> for v1::ClusterStatus {
             problems: status.problems.iter().map(Into::into).collect(),
             agent_version: status.agent_version.clone(),
             kubernetes_version: status.kubernetes_version.clone(),
+            revision: status.revision,
         }
     }
 }
@@ -232,6 +237,7 @@ impl TryFrom<v1::ClusterStatus> for ClusterStatus {
                 .collect::<Result<_, Error>>()?,
             agent_version: status.agent_version,
             kubernetes_version: status.kubernetes_version,
+            revision: status.revision,
         })
     }
 }
@@ -306,6 +312,7 @@ mod tests {
             problems: vec![problem],
             agent_version: "0.1.0".to_owned(),
             kubernetes_version: "v1.36.3".to_owned(),
+            revision: Some(8),
         }
     }
 

@@ -14,7 +14,12 @@ pub mod v1 {
 
 mod convert;
 
-pub use convert::{Error, from_time, hash, hashes, opt_hash, time, to_hash};
+pub use convert::{Error, change, from_change, from_time, from_vars, hash, hashes, opt_hash, time, to_hash, vars};
+
+/// Metadata key under which a refused call says why, in a word for programs.
+pub const REASON: &str = "driftless-reason";
+/// The [`REASON`] of a call by a cluster that was retired: asking again is no use until a person enrols it anew.
+pub const RETIRED: &str = "retired";
 
 /// The compiled descriptors of `proto/`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

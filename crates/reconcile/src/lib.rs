@@ -101,6 +101,8 @@ pub struct Repair {
 pub struct Report {
     /// The desired components, and those still being pruned.
     pub components: BTreeMap<ComponentName, ComponentStatus>,
+    /// What the desired ones are versions of, see [`driftless_model::view::ComponentView::version`].
+    pub versions: BTreeMap<ComponentName, ObjectHash>,
     /// What was done since the start.
     pub counters: Counters,
     /// What stands in the way as a whole.

@@ -7,7 +7,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use driftless_model::{
-    fleet::{Cluster, Fleet, Membership},
+    fleet::{Cluster, Fleet, Membership, Retired},
     hash::ObjectHash,
     name::ClusterName,
 };
@@ -92,11 +92,7 @@ impl Certificate {
         let name = self.cluster.as_ref().map_err(|reason| {
             Failure::Unauthenticated(format!("the client certificate is not one of a cluster: {reason}"))
         })?;
-        let cluster = fleet.clusters.get(name).ok_or_else(|| {
-            Failure::Denied(format!(
-                "cluster `{name}` is not enrolled: add it with `driftless cluster enroll {name}`"
-            ))
-        })?;
+        let cluster = fleet.clusters.get(name).ok_or_else(|| not_enrolled(name, fleet))?;
         self.check(name, cluster)?;
         Ok((name, cluster))
     }
@@ -111,6 +107,19 @@ impl Certificate {
                 from `driftless cluster enroll {name} --again`"
             ))),
         }
+    }
+}
+
+/// Why a cluster that is not in the fleet is refused.
+pub(crate) fn not_enrolled(name: &ClusterName, fleet: &Fleet) -> Failure {
+    match fleet.retired.get(name) {
+        Some(Retired { time, author }) => Failure::Retired(format!(
+            "cluster `{name}` was retired by {author} at {time}: what runs on it stays as it is; delete the agent, or \
+            let it come back with `driftless cluster enroll {name}`"
+        )),
+        None => Failure::Denied(format!(
+            "cluster `{name}` is not enrolled: add it with `driftless cluster enroll {name}`"
+        )),
     }
 }
 
@@ -208,7 +217,9 @@ mod tests {
         let cluster = Cluster {
             channel: "prod".parse().unwrap(),
             labels: [].into(),
+            vars: [].into(),
             enrolled: "2026-01-02T03:04:05Z".parse().unwrap(),
+            changed: None,
             membership,
         };
         Fleet {
@@ -252,6 +263,24 @@ mod tests {
         let by = |fleet: &Fleet, name: &str| certificate(name, b"any", Issuer::Operator).cluster(fleet).is_ok();
         assert!(by(&joined(b"key"), "edge"));
         assert!(!by(&joined(b"key"), "other"));
+    }
+
+    #[test]
+    fn retired_cluster_is_told_by_whom_and_when() {
+        let mut fleet = Fleet::default();
+        let retired = Retired {
+            time: "2026-01-02T03:04:05Z".parse().unwrap(),
+            author: "ann".to_owned(),
+        };
+        fleet.retired.insert("edge".parse().unwrap(), retired);
+        let failure = certificate("edge", b"key", Issuer::Own).cluster(&fleet).unwrap_err();
+        let status = tonic::Status::from(failure);
+        assert_eq!(
+            status.message(),
+            "cluster `edge` was retired by ann at 2026-01-02T03:04:05Z: what runs on it stays as it is; delete the \
+             agent, or let it come back with `driftless cluster enroll edge`"
+        );
+        assert_eq!(status.metadata().get("driftless-reason").unwrap(), "retired");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! Texts reach people as they are; sources are for the log.
 
 use driftless_model::{fleet::Refusal, name::InvalidName};
+use driftless_proto::{REASON, RETIRED};
 use driftless_store as store;
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 
 /// Why a call fails.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub(crate) enum Failure {
     /// The caller may not do this.
     #[error("{0}")]
     Denied(String),
+    /// The caller is a cluster that left the fleet.
+    #[error("{0}")]
+    Retired(String),
     /// Something named in the request is not there.
     #[error("{0}")]
     NotFound(String),
@@ -84,7 +88,7 @@ impl Failure {
             Self::Argument(_) => Code::InvalidArgument,
             Self::TooMuch(_) => Code::ResourceExhausted,
             Self::Unauthenticated(_) => Code::Unauthenticated,
-            Self::Denied(_) => Code::PermissionDenied,
+            Self::Denied(_) | Self::Retired(_) => Code::PermissionDenied,
             Self::NotFound(_) => Code::NotFound,
             Self::Replaced(_) => Code::Aborted,
             Self::Stopping => Code::Unavailable,
@@ -100,7 +104,12 @@ impl From<Failure> for Status {
             let source = std::error::Error::source(error).map(ToString::to_string);
             tracing::warn!(%error, source, "the bucket failed a call");
         }
-        Self::new(code, failure.to_string())
+        let mut status = Self::new(code, failure.to_string());
+        if matches!(failure, Failure::Retired(_)) {
+            let reason = MetadataValue::from_static(RETIRED);
+            status.metadata_mut().insert(REASON, reason);
+        }
+        status
     }
 }
 
@@ -127,6 +136,7 @@ mod tests {
             Code::NotFound
         );
         assert_eq!(code(Refusal::UnknownToken.into()), Code::Unauthenticated);
+        assert_eq!(code(Refusal::Clusters(Vec::new()).into()), Code::InvalidArgument);
         assert_eq!(code(store::Error::Stopped.into()), Code::Unavailable);
         assert_eq!(
             code(store::Error::Refused(Refusal::UnknownToken).into()),

@@ -8,7 +8,7 @@ mod sync;
 use std::{future::Future, sync::Arc};
 
 use driftless_model::{
-    fleet::{self as model_fleet, Fleet},
+    fleet::{self as model_fleet, Fleet, MAX_EVENT_BYTES},
     hash::ObjectHash,
     name::ChannelName,
 };
@@ -78,7 +78,7 @@ pub(crate) fn routes(core: &Arc<Core>) -> RoutesBuilder {
         )
         .add_service(
             fleet
-                .max_decoding_message_size(SMALL_MESSAGE_BYTES)
+                .max_decoding_message_size(MAX_EVENT_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
         );
     routes

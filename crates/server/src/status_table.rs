@@ -12,7 +12,7 @@ use driftless_model::{
     name::ClusterName,
     status::{ClusterStatus, MAX_PROBLEMS},
 };
-use driftless_proto::{from_time, v1};
+use driftless_proto::{from_time, from_vars, v1};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -75,6 +75,14 @@ impl StatusTable {
         }
     }
 
+    /// Drops what is known of a cluster that left the fleet, unless its stream is still open.
+    pub(crate) fn forget(&self, cluster: &ClusterName) {
+        let mut rows = self.lock();
+        if rows.get(cluster).is_some_and(|row| row.stream.is_none()) {
+            rows.remove(cluster);
+        }
+    }
+
     pub(crate) fn row(&self, cluster: &ClusterName) -> Row {
         self.lock().get(cluster).cloned().unwrap_or_default()
     }
@@ -106,23 +114,28 @@ pub(crate) struct Mark {
     converged: bool,
     enrolled: Timestamp,
     joined: bool,
+    revision: u64,
 }
 
 impl Row {
-    /// Has the cluster applied all of its channel's current snapshot?
-    pub(crate) fn is_converged(&self, channel: Option<&Channel>) -> bool {
-        match (&self.status, channel.and_then(|channel| channel.snapshot.as_ref())) {
-            (Some(status), Some(snapshot)) => status.is_converged(snapshot),
-            _ => false,
-        }
+    /// Has the cluster applied all of its channel's current snapshot, by its current record?
+    pub(crate) fn is_converged(&self, record: &Cluster, channel: Option<&Channel>) -> bool {
+        let snapshot = channel.and_then(|channel| channel.snapshot.as_ref());
+        let (Some(status), Some(snapshot)) = (&self.status, snapshot) else {
+            return false;
+        };
+        // Older agents do not tell.
+        let is_by_record = status.revision.is_none_or(|revision| revision == record.revision());
+        is_by_record && status.is_converged(snapshot)
     }
 
     pub(crate) fn mark(&self, record: &Cluster, channel: Option<&Channel>) -> Mark {
         Mark {
             change: self.change,
-            converged: self.is_converged(channel),
+            converged: self.is_converged(record, channel),
             enrolled: record.enrolled,
             joined: matches!(record.membership, Membership::Joined { .. }),
+            revision: record.revision(),
         }
     }
 
@@ -148,7 +161,13 @@ impl Row {
             connected: self.stream.is_some(),
             last_seen: seen.map(from_time),
             status: self.status.as_deref().map(Into::into),
-            converged: self.is_converged(channel),
+            converged: self.is_converged(record, channel),
+            vars: from_vars(&record.vars),
+            changed: record.changed.as_ref().map(|changed| v1::RecordChange {
+                sequence: changed.seq,
+                time: Some(from_time(changed.time)),
+                author: changed.author.clone(),
+            }),
         }
     }
 }

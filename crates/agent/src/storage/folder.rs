@@ -214,6 +214,8 @@ mod tests {
             sequences: [("prod".parse().unwrap(), sequence)].into(),
             cluster: "edge-1".parse().unwrap(),
             labels: Default::default(),
+            vars: Default::default(),
+            revision: 0,
         }
     }
 

@@ -15,7 +15,7 @@ use driftless_model::{
     bundle::Bundle,
     directive::Directive,
     hash::ObjectHash,
-    name::{ChannelName, ClusterName, Vars},
+    name::{ChannelName, ClusterName, Labels, Vars},
     snapshot::Snapshot,
     view::{ClusterFacts, View, view},
 };
@@ -88,6 +88,15 @@ struct Pending {
     wanted: BTreeSet<ObjectHash>,
 }
 
+/// The cluster's record, as the server tells it.
+#[derive(Debug, Clone)]
+struct Record {
+    channel: ChannelName,
+    labels: Labels,
+    vars: Vars,
+    revision: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -98,8 +107,8 @@ pub(crate) struct Session {
     /// Verified objects that are not known to be stored, with the first adoption they can be part of.
     unsaved: BTreeMap<ObjectHash, (u64, Frame)>,
     pending: Option<Pending>,
-    /// What this stream's Welcome said.
-    welcome: Option<(ChannelName, ClusterFacts)>,
+    /// What this stream's last Welcome said.
+    welcome: Option<Record>,
 }
 
 impl Session {
@@ -202,25 +211,39 @@ impl Session {
                 theirs: welcome.cluster,
             });
         }
-        let channel: ChannelName = welcome.channel.parse().map_err(malformed)?;
-        let facts = ClusterFacts {
-            name: self.cluster.clone(),
-            channel: channel.clone(),
-            labels: welcome.labels.into_iter().collect(),
-            vars: Vars::new(),
+        let record = Record {
+            channel: welcome.channel.parse().map_err(malformed)?,
+            labels: welcome.labels,
+            vars: proto::vars("welcome.vars", welcome.vars).map_err(malformed)?,
+            revision: welcome.revision,
         };
-        self.welcome = Some((channel, facts.clone()));
-        match &mut self.accepted {
-            Some(accepted) if accepted.labels != facts.labels => {
-                accepted.labels = facts.labels;
-                Ok(self.adoption(true).into_iter().collect())
-            }
-            _ => Ok(Vec::new()),
+        // What the cluster was to run of a channel that it left meanwhile.
+        self.pending.take_if(|pending| pending.directive.channel != record.channel);
+        let actions = self.accept_record(&record);
+        self.welcome = Some(record);
+        Ok(actions)
+    }
+
+    /// Takes over labels and variables. When the cluster moves, they wait for the directive of its new channel: what
+    /// runs by then is never the old snapshot with the new labels.
+    fn accept_record(&mut self, record: &Record) -> Vec<Action> {
+        let Some(accepted) = &mut self.accepted else {
+            return Vec::new();
+        };
+        let before = (&accepted.labels, &accepted.vars);
+        let is_changed = before != (&record.labels, &record.vars);
+        let is_same = !is_changed && accepted.revision == record.revision;
+        if is_same || accepted.directive().channel != record.channel {
+            return Vec::new();
         }
+        accepted.labels.clone_from(&record.labels);
+        accepted.vars.clone_from(&record.vars);
+        accepted.revision = record.revision;
+        self.adoption(is_changed).into_iter().collect()
     }
 
     fn directive(&mut self, message: v1::Directive) -> Result<Vec<Action>, Refusal> {
-        let Some((channel, _)) = &self.welcome else {
+        let Some(Record { channel, .. }) = &self.welcome else {
             return Err(Refusal::Malformed("a directive before the welcome".to_owned()));
         };
         let directive = Directive::decode(&message.document).map_err(malformed)?;
@@ -374,7 +397,7 @@ impl Session {
             mut content,
             ..
         } = self.pending.take()?;
-        let (_, facts) = self.welcome.clone()?;
+        let record = self.welcome.clone()?;
         let mut sequences = self
             .accepted
             .as_ref()
@@ -392,7 +415,9 @@ impl Session {
             running,
             sequences,
             cluster: self.cluster.clone(),
-            labels: facts.labels,
+            labels: record.labels,
+            vars: record.vars,
+            revision: record.revision,
         };
         let changed = running != before.as_ref().and_then(|accepted| accepted.running)
             || self.content.snapshot.as_ref().map(|(hash, _)| *hash) != running

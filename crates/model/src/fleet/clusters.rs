@@ -12,6 +12,7 @@ use crate::{
     cluster::{Change, Record},
     event::{Event, NewRecord},
     name::ClusterName,
+    view::{CHANNEL_LABEL, CLUSTER_LABEL},
 };
 
 /// Most bytes of an event that changes clusters: an entry holds more events than one.
@@ -48,6 +49,15 @@ impl Cluster {
             channel: self.channel.clone(),
             labels: self.labels.clone(),
             vars: self.vars.clone(),
+        }
+    }
+
+    /// The value of a label that selectors see, those included that every cluster has.
+    pub fn label<'a>(&'a self, name: &'a ClusterName, key: &str) -> Option<&'a str> {
+        match key {
+            CLUSTER_LABEL => Some(name.as_str()),
+            CHANNEL_LABEL => Some(self.channel.as_str()),
+            _ => self.labels.get(key).map(String::as_str),
         }
     }
 

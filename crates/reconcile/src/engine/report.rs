@@ -74,7 +74,7 @@ impl Engine {
     }
 
     fn report(&mut self) -> Report {
-        let mut components = BTreeMap::new();
+        let (mut components, mut versions) = (BTreeMap::new(), BTreeMap::new());
         for key in self.state.component_keys() {
             if self.state.component(key).dirty {
                 let status = status(&self.state, self.state.component(key));
@@ -86,6 +86,7 @@ impl Engine {
             if component.bundle.is_some() || component.parent != Parent::None || !component.stale.is_empty() {
                 components.insert(component.name.clone(), component.status.clone());
             }
+            versions.extend(component.version.map(|version| (component.name.clone(), version)));
         }
         let kinds = self
             .state
@@ -95,6 +96,7 @@ impl Engine {
         let issues = self.server.down.iter().chain(&self.records_read.issue).chain(kinds);
         Report {
             components,
+            versions,
             counters: self.counters,
             problems: issues.map(|issue| problem(None, issue)).collect(),
             kubernetes_version: self.server.version.clone(),

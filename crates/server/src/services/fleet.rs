@@ -6,7 +6,8 @@ use driftless_model::{
     event::JoinToken,
     fleet::{Fleet, Intent},
     hash::ObjectHash,
-    name::{ChannelName, ClusterName, check_label},
+    name::{ChannelName, ClusterName},
+    selector::{self, Selector},
 };
 use driftless_proto::{from_time, v1};
 use driftless_store::journal::State;
@@ -17,10 +18,11 @@ use tonic::{Request, Response, Status};
 use super::{Core, Parts, channel_message, followers, parts};
 use crate::{failure::Failure, secrets::random_text, status_table::Mark};
 
+mod records;
+
 const TOKEN_PREFIX: &str = "dlj_";
 const DEFAULT_TTL_SECONDS: u32 = 24 * 3600;
 const MAX_TTL_SECONDS: u32 = 30 * 24 * 3600;
-const MAX_LABELS: usize = 64;
 /// A watch sends at most this often.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
 
@@ -41,12 +43,28 @@ impl v1::fleet_server::Fleet for Service {
         request: Request<v1::ListClustersRequest>,
     ) -> Result<Response<v1::ListClustersResponse>, Status> {
         self.0.auth.admin(&request)?;
-        Ok(Response::new(self.list(&request.get_ref().channel)?))
+        Ok(Response::new(self.list(request.get_ref())?))
     }
 
     async fn get_cluster(&self, request: Request<v1::GetClusterRequest>) -> Result<Response<v1::Cluster>, Status> {
         self.0.auth.admin(&request)?;
         Ok(Response::new(self.get(&request.get_ref().name)?))
+    }
+
+    async fn change_clusters(
+        &self,
+        request: Request<v1::ChangeClustersRequest>,
+    ) -> Result<Response<v1::ChangeClustersResponse>, Status> {
+        let author = self.0.auth.admin(&request)?;
+        Ok(Response::new(self.change(author, request.into_inner()).await?))
+    }
+
+    async fn retire_clusters(
+        &self,
+        request: Request<v1::RetireClustersRequest>,
+    ) -> Result<Response<v1::RetireClustersResponse>, Status> {
+        let author = self.0.auth.admin(&request)?;
+        Ok(Response::new(self.retire(author, &request.get_ref().names).await?))
     }
 
     type WatchChannelStream = Parts<v1::ChannelStatus>;
@@ -72,15 +90,10 @@ impl Service {
             labels,
             token_ttl_seconds,
             again,
+            vars,
         } = request;
         let (cluster, channel) = (name.parse()?, channel.parse()?);
-        if labels.len() > MAX_LABELS {
-            return Err(Failure::Argument(format!(
-                "labels: {} are more than the {MAX_LABELS} allowed",
-                labels.len()
-            )));
-        }
-        labels.iter().try_for_each(|(key, value)| check_label(key, value))?;
+        let vars = driftless_proto::vars("vars", vars)?;
         let seconds = match token_ttl_seconds {
             0 => DEFAULT_TTL_SECONDS,
             seconds if seconds > MAX_TTL_SECONDS => {
@@ -101,6 +114,7 @@ impl Service {
                 cluster,
                 channel,
                 labels,
+                vars,
                 join,
                 again,
                 author,
@@ -112,20 +126,23 @@ impl Service {
         })
     }
 
-    fn list(&self, channel: &str) -> Result<v1::ListClustersResponse, Failure> {
+    fn list(&self, request: &v1::ListClustersRequest) -> Result<v1::ListClustersResponse, Failure> {
         let fleet = &self.0.state().fleet;
+        let v1::ListClustersRequest { channel, selector } = request;
         let channel: Option<ChannelName> = if channel.is_empty() {
             None
         } else {
             Some(channel.parse()?)
         };
+        let selector: Selector = selector.parse().map_err(|error: selector::Error| Failure::Argument(error.to_string()))?;
         if let Some(channel) = &channel {
             fleet.channel(channel)?;
         }
         let wanted = fleet
             .clusters
             .iter()
-            .filter(|(_, record)| channel.as_ref().is_none_or(|c| record.channel == *c));
+            .filter(|(_, record)| channel.as_ref().is_none_or(|c| record.channel == *c))
+            .filter(|(name, record)| selector.matches(|key| record.label(name, key)));
         Ok(v1::ListClustersResponse {
             clusters: wanted.map(|(name, _)| self.0.cluster_message(fleet, name)).collect(),
         })
@@ -230,7 +247,15 @@ impl Watch {
                 self.sent.remove(name);
             }
         }
-        if clusters.is_empty() && self.sequence == Some(channel.sequence) {
+        let mut retired = Vec::new();
+        self.sent.retain(|name, _| {
+            let is_there = fleet.clusters.contains_key(name);
+            if !is_there {
+                retired.push(name.to_string());
+            }
+            is_there
+        });
+        if clusters.is_empty() && retired.is_empty() && self.sequence == Some(channel.sequence) {
             return Ok(None);
         }
         self.sequence = Some(channel.sequence);
@@ -238,6 +263,7 @@ impl Watch {
         Ok(Some(v1::ChannelStatus {
             channel: Some(channel),
             clusters,
+            retired,
         }))
     }
 }

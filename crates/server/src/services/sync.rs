@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use driftless_model::{fleet::Cluster, hash::ObjectHash, name::ClusterName, status::ClusterStatus};
-use driftless_proto::{to_hash, v1};
+use driftless_proto::{from_vars, to_hash, v1};
 use driftless_store::Error as StoreError;
 use futures::{
     StreamExt,
@@ -169,6 +169,8 @@ fn welcome(name: &ClusterName, record: &Cluster) -> ToAgent {
         cluster: name.to_string(),
         channel: record.channel.to_string(),
         labels: record.labels.clone(),
+        vars: from_vars(&record.vars),
+        revision: record.revision(),
     })
 }
 
@@ -183,6 +185,9 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.core.hub.close(&self.name, self.id);
         self.core.table.disconnected(&self.name, self.id, (self.core.clock)());
+        if !self.core.state().fleet.clusters.contains_key(&self.name) {
+            self.core.table.forget(&self.name);
+        }
         tracing::debug!(cluster = %self.name, "agent disconnected");
     }
 }
@@ -269,9 +274,14 @@ impl Agent {
         Step::Leave(goodbye, Failure::Stopping)
     }
 
-    /// The cluster's record changed, or, when it is not there any more, a newer stream took over.
+    /// The cluster's record changed, or, when it is not there any more, the cluster was retired or a newer stream took
+    /// over.
     fn take_record(&mut self, is_there: bool) -> Option<Step> {
         let name = &self.open.name;
+        let fleet = &self.open.core.state().fleet;
+        if !is_there && !fleet.clusters.contains_key(name) {
+            return Some(Step::Fail(auth::not_enrolled(name, fleet)));
+        }
         if !is_there {
             let reason = "a newer stream of this cluster took over: is a second agent running with its certificate?";
             let goodbye = v1::Goodbye {
@@ -289,7 +299,7 @@ impl Agent {
             return Some(Step::Leave(goodbye, failure));
         }
         let is_moved = record.channel != self.record.channel;
-        let is_told = is_moved || record.labels != self.record.labels;
+        let is_told = is_moved || record.record() != self.record.record() || record.revision() != self.record.revision();
         if is_moved {
             self.orders = self.open.core.hub.orders(&record.channel);
             self.is_news = true;

@@ -53,6 +53,7 @@ fn welcome_to(channel: &str, labels: &[(&str, &str)]) -> v1::ServerMessage {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect(),
+        ..Default::default()
     }))
 }
 
