@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use driftless_model::{
     name::ClusterName,
-    view::{self, ClusterFacts, View},
+    view::{self, View},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -74,12 +74,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let snapshot = client.snapshot(&hash).await?;
     let hashes: Vec<_> = snapshot.components.values().copied().collect();
     let bundles: BTreeMap<_, _> = hashes.iter().copied().zip(client.bundles(&hashes).await?).collect();
-    let facts = ClusterFacts {
-        name: cluster.name.clone(),
-        channel: cluster.channel.clone(),
-        labels: cluster.labels,
-        vars: Default::default(),
-    };
+    let facts = cluster.facts();
     let View { components, collisions } = view::view(&snapshot, &facts, |hash| bundles.get(hash))?;
     let document = Document {
         cluster: cluster.name,
