@@ -88,6 +88,7 @@ impl Stage {
             cluster: cluster.clone(),
             channel: channel.clone(),
             labels: [].into(),
+            vars: [].into(),
             ttl: None,
             again: false,
         };

@@ -17,7 +17,7 @@ use driftless_model::{
     bundle::Bundle,
     join::{self, JoinFile},
     manifest::{Manifest, ManifestId},
-    name::{ChannelName, ClusterName, Labels},
+    name::{ChannelName, ClusterName, Labels, Vars},
 };
 use driftless_server::Server;
 use driftless_sim::{Cluster, Options};
@@ -128,6 +128,7 @@ impl Stage {
             cluster: cluster.clone(),
             channel,
             labels,
+            vars: Vars::new(),
             ttl: None,
             again: false,
         };

@@ -27,7 +27,7 @@ use crate::{
     connect::{self, Target, Unreachable},
     error::Error,
     retry,
-    types::{Channel, ChannelStatus, Cluster, Enrolled, LogEntry},
+    types::{Channel, ChannelStatus, Enrolled, LogEntry},
 };
 
 mod clusters;

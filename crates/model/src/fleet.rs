@@ -556,7 +556,7 @@ impl Fleet {
             name: name.clone(),
             channel: cluster.channel.clone(),
             labels: cluster.labels.clone(),
-            vars: Vars::new(),
+            vars: cluster.vars.clone(),
         })
     }
 

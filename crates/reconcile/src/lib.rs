@@ -32,6 +32,7 @@ mod watch;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use driftless_model::{
+    hash::ObjectHash,
     manifest::ManifestId,
     name::ComponentName,
     status::{ComponentStatus, Counters, Problem},

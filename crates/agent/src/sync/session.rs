@@ -218,7 +218,8 @@ impl Session {
             revision: welcome.revision,
         };
         // What the cluster was to run of a channel that it left meanwhile.
-        self.pending.take_if(|pending| pending.directive.channel != record.channel);
+        self.pending
+            .take_if(|pending| pending.directive.channel != record.channel);
         let actions = self.accept_record(&record);
         self.welcome = Some(record);
         Ok(actions)

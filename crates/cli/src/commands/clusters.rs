@@ -174,6 +174,8 @@ mod tests {
             name: "edge-1".parse().unwrap(),
             channel: "prod".parse().unwrap(),
             labels: Labels::new(),
+            vars: Default::default(),
+            changed: None,
             enrolled: Timestamp::UNIX_EPOCH,
             joined: false,
             connected: false,

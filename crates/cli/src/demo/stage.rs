@@ -96,6 +96,7 @@ impl Stage {
                     cluster: cluster.clone(),
                     channel,
                     labels,
+                    vars: Default::default(),
                     ttl: None,
                     again: false,
                 };

@@ -12,7 +12,7 @@ use driftless_proto::{self as proto, v1};
 use super::{ANSWER_TIMEOUT, Client};
 use crate::{
     error::Error,
-    types::{ClustersChanged, Cluster},
+    types::{Cluster, ClustersChanged},
 };
 
 impl Client {
@@ -73,7 +73,10 @@ impl Client {
     /// `is_not_found` without one of the clusters or channels, and bad input when a record cannot be as asked.
     pub async fn change_clusters(&self, changes: &BTreeMap<ClusterName, Change>) -> Result<ClustersChanged, Error> {
         let request = v1::ChangeClustersRequest {
-            changes: changes.iter().map(|(name, change)| proto::from_change(name, change)).collect(),
+            changes: changes
+                .iter()
+                .map(|(name, change)| proto::from_change(name, change))
+                .collect(),
         };
         let response = self
             .repeat(ANSWER_TIMEOUT, || {

@@ -26,11 +26,14 @@ pub fn vars(field: &'static str, vars: impl IntoIterator<Item = (String, String)
 
 /// Writes variables.
 pub fn from_vars(vars: &Vars) -> BTreeMap<String, String> {
-    vars.iter().map(|(name, value)| (name.clone(), to_json(value))).collect()
+    vars.iter()
+        .map(|(name, value)| (name.clone(), to_json(value)))
+        .collect()
 }
 
 fn json(field: &'static str, name: &str, text: &str) -> Result<Value, Error> {
-    canonical::from_slice_strict(text.as_bytes()).map_err(|error| Error::new(field, format!("`{name}` is no JSON: {error}")))
+    canonical::from_slice_strict(text.as_bytes())
+        .map_err(|error| Error::new(field, format!("`{name}` is no JSON: {error}")))
 }
 
 fn to_json(value: &Value) -> String {
@@ -39,18 +42,22 @@ fn to_json(value: &Value) -> String {
 
 /// Writes a change of cluster `name`.
 pub fn from_change(name: &ClusterName, change: &Change) -> v1::ClusterChange {
-        let Change { channel, labels, vars } = change;
-        v1::ClusterChange {
-            name: name.to_string(),
-            channel: channel.as_ref().map(ToString::to_string),
-            set_labels: labels.set.clone(),
-            remove_labels: labels.remove.iter().cloned().collect(),
-            replace_labels: labels.replace,
-            overwrite_labels: labels.overwrite,
-            set_vars: vars.set.iter().map(|(path, value)| (path.to_string(), to_json(value))).collect(),
-            remove_vars: vars.remove.iter().map(ToString::to_string).collect(),
-            replace_vars: vars.replace,
-        }
+    let Change { channel, labels, vars } = change;
+    v1::ClusterChange {
+        name: name.to_string(),
+        channel: channel.as_ref().map(ToString::to_string),
+        set_labels: labels.set.clone(),
+        remove_labels: labels.remove.iter().cloned().collect(),
+        replace_labels: labels.replace,
+        overwrite_labels: labels.overwrite,
+        set_vars: vars
+            .set
+            .iter()
+            .map(|(path, value)| (path.to_string(), to_json(value)))
+            .collect(),
+        remove_vars: vars.remove.iter().map(ToString::to_string).collect(),
+        replace_vars: vars.replace,
+    }
 }
 
 /// Reads a change of a cluster.
@@ -58,27 +65,27 @@ pub fn from_change(name: &ClusterName, change: &Change) -> v1::ClusterChange {
 /// # Errors
 /// When a name breaks its rule, or a value is no JSON.
 pub fn change(change: v1::ClusterChange) -> Result<(ClusterName, Change), Error> {
-        let name = change.name.parse().map_err(|error| Error::new("change.name", error))?;
-        let channel = change.channel.map(|channel| channel.parse()).transpose();
-        let path = |text: &str| text.parse().map_err(|error| Error::new("change.vars", error));
-        let mut vars = VarEdit {
-            replace: change.replace_vars,
-            ..VarEdit::default()
-        };
-        for (text, value) in change.set_vars {
-            vars.set.insert(path(&text)?, json("change.set_vars", &text, &value)?);
-        }
-        for text in change.remove_vars {
-            vars.remove.insert(path(&text)?);
-        }
-        let labels = LabelEdit {
-            replace: change.replace_labels,
-            set: change.set_labels,
-            remove: change.remove_labels.into_iter().collect(),
-            overwrite: change.overwrite_labels,
-        };
-        let channel = channel.map_err(|error| Error::new("change.channel", error))?;
-        Ok((name, Change { channel, labels, vars }))
+    let name = change.name.parse().map_err(|error| Error::new("change.name", error))?;
+    let channel = change.channel.map(|channel| channel.parse()).transpose();
+    let path = |text: &str| text.parse().map_err(|error| Error::new("change.vars", error));
+    let mut vars = VarEdit {
+        replace: change.replace_vars,
+        ..VarEdit::default()
+    };
+    for (text, value) in change.set_vars {
+        vars.set.insert(path(&text)?, json("change.set_vars", &text, &value)?);
+    }
+    for text in change.remove_vars {
+        vars.remove.insert(path(&text)?);
+    }
+    let labels = LabelEdit {
+        replace: change.replace_labels,
+        set: change.set_labels,
+        remove: change.remove_labels.into_iter().collect(),
+        overwrite: change.overwrite_labels,
+    };
+    let channel = channel.map_err(|error| Error::new("change.channel", error))?;
+    Ok((name, Change { channel, labels, vars }))
 }
 
 #[cfg(test)]
@@ -108,6 +115,9 @@ mod tests {
         assert_eq!(change(wire.clone()).unwrap(), (name, changed));
         wire.set_vars.insert("bad".to_owned(), "{".to_owned());
         let error = change(wire).unwrap_err();
-        assert!(error.to_string().starts_with("change.set_vars: `bad` is no JSON: "), "{error}");
+        assert!(
+            error.to_string().starts_with("change.set_vars: `bad` is no JSON: "),
+            "{error}"
+        );
     }
 }

@@ -134,7 +134,9 @@ impl Service {
         } else {
             Some(channel.parse()?)
         };
-        let selector: Selector = selector.parse().map_err(|error: selector::Error| Failure::Argument(error.to_string()))?;
+        let selector: Selector = selector
+            .parse()
+            .map_err(|error: selector::Error| Failure::Argument(error.to_string()))?;
         if let Some(channel) = &channel {
             fleet.channel(channel)?;
         }

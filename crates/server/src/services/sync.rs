@@ -299,7 +299,8 @@ impl Agent {
             return Some(Step::Leave(goodbye, failure));
         }
         let is_moved = record.channel != self.record.channel;
-        let is_told = is_moved || record.record() != self.record.record() || record.revision() != self.record.revision();
+        let is_told =
+            is_moved || record.record() != self.record.record() || record.revision() != self.record.revision();
         if is_moved {
             self.orders = self.open.core.hub.orders(&record.channel);
             self.is_news = true;

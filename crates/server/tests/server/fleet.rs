@@ -91,6 +91,7 @@ async fn cluster_is_seen_from_enrolment_to_convergence_and_after() {
     let list = fleet
         .list_clusters(v1::ListClustersRequest {
             channel: "prod".to_owned(),
+            ..v1::ListClustersRequest::default()
         })
         .await
         .unwrap()
@@ -186,6 +187,7 @@ async fn senseless_enrolments_say_what_is_wrong() {
     );
     let list = v1::ListClustersRequest {
         channel: "none".to_owned(),
+        ..v1::ListClustersRequest::default()
     };
     assert_refused(fleet.list_clusters(list).await, Code::NotFound, &["`none`"]);
     let watch = v1::WatchChannelRequest {

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod agents;
+mod clusters;
 #[cfg(test)]
 mod enrollment;
 #[cfg(test)]

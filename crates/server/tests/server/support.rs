@@ -168,6 +168,7 @@ impl Rig {
             labels: [("region".to_owned(), "eu".to_owned())].into(),
             token_ttl_seconds: 0,
             again,
+            ..v1::EnrollClusterRequest::default()
         };
         self.fleet()
             .await

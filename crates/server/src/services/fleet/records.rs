@@ -22,7 +22,11 @@ impl Service {
                 return Err(Failure::Argument(text));
             }
         }
-        let outcome = self.0.journal.submit(Intent::ChangeClusters { changes, author }).await?;
+        let outcome = self
+            .0
+            .journal
+            .submit(Intent::ChangeClusters { changes, author })
+            .await?;
         let Some(Event::ClustersChanged { clusters, author }) = outcome.event else {
             return Ok(v1::ChangeClustersResponse::default());
         };

@@ -49,6 +49,8 @@ fn cluster(name: &str, bundle: u8, problems: Vec<Problem>) -> Cluster {
         name: name.parse().unwrap(),
         channel: "prod".parse().unwrap(),
         labels: [].into(),
+        vars: [].into(),
+        changed: None,
         enrolled: Timestamp::UNIX_EPOCH,
         joined: true,
         connected: true,
