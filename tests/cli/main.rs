@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod completion;
+mod clusters;
 mod connection;
 mod desk;
 mod golden;

@@ -15,6 +15,7 @@ use driftless_agent::{
 use driftless_client::{Client, Enroll, Push, Pushed, Target};
 use driftless_model::{
     bundle::Bundle,
+    cluster::{Change, LabelEdit, VarEdit},
     join::{self, JoinFile},
     manifest::{Manifest, ManifestId},
     name::{ChannelName, ClusterName, Labels, Vars},
@@ -355,6 +356,72 @@ async fn cut_off_agent_repairs_drift_and_catches_up() {
     assert!(config_map(&cluster, "late").is_some());
     agent.stop().await;
     stage.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_agent_takes_new_variables_moves_and_is_retired() {
+    let stage = Stage::open().await;
+    let cluster = Cluster::new(Options::default());
+    let agent = agent(&cluster, settings(&cluster, &stage.enroll("edge-1").await, "one"));
+    let dev: ChannelName = "dev".parse().unwrap();
+    stage.client.create_channel(&dev).await.unwrap();
+    let map = |name: &str, data: &str| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "default"}, "data": {"key": data},
+        });
+        Bundle::new("shop".parse().unwrap(), [Manifest::new(object, "default").unwrap()]).unwrap()
+    };
+    let push = async |channel: &ChannelName, bundle: Bundle| {
+        let push = Push::new(channel.clone()).bundle(bundle).message("test");
+        stage.client.push(push, |_| {}).await.unwrap()
+    };
+    push(&dev, map("of-dev", "${cluster.channel}")).await;
+    let pushed = push(
+        &stage.channel,
+        map("a", "${cluster.vars.size:-small} in ${cluster.labels.region:-nowhere}"),
+    )
+    .await;
+    stage.converged("edge-1", &pushed).await;
+    let data = |name: &str| config_map(&cluster, name).map(|object| object["data"]["key"].clone());
+    assert_eq!(data("a"), Some(json!("small in nowhere")));
+
+    let name: ClusterName = "edge-1".parse().unwrap();
+    let change = async |change: Change| {
+        let changed = stage
+            .client
+            .change_clusters(&[(name.clone(), change)].into())
+            .await
+            .unwrap();
+        eventually("the change is carried out", async || {
+            stage.client.cluster(&name).await.unwrap().converged.then_some(())
+        })
+        .await;
+        changed
+    };
+    let with = |size: &str, channel: Option<ChannelName>| Change {
+        channel,
+        labels: LabelEdit {
+            set: [("region".to_owned(), "eu".to_owned())].into(),
+            ..LabelEdit::default()
+        },
+        vars: VarEdit {
+            set: [("size".parse().unwrap(), json!(size))].into(),
+            ..VarEdit::default()
+        },
+    };
+    change(with("large", None)).await;
+    assert_eq!(data("a"), Some(json!("large in eu")));
+    change(with("large", Some(dev))).await;
+    assert_eq!((data("a"), data("of-dev")), (None, Some(json!("dev"))));
+    change(with("huge", Some(stage.channel.clone()))).await;
+    assert_eq!((data("a"), data("of-dev")), (Some(json!("huge in eu")), None));
+
+    stage.client.retire_clusters(&[name.clone()].into()).await.unwrap();
+    assert!(stage.client.cluster(&name).await.unwrap_err().is_not_found());
+    delete(&cluster, "a").await;
+    eventually("what runs is still looked after", async || data("a")).await;
+    agent.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,33 +1,25 @@
-//! `driftless cluster enroll`: let a cluster into the fleet.
+//! `driftless cluster`: who is in the fleet, and what is said of them.
 
-mod manifest;
-
-use std::{path::PathBuf, time::Duration};
+mod apply;
+mod changes;
+mod edit;
+mod enroll;
+mod label;
+mod relocate;
+mod retire;
+mod target;
+mod vars;
 
 use anyhow::Result;
-use driftless_client::{Client, Enroll};
-use driftless_model::{
-    join::{self, JoinFile},
-    name::{ChannelName, ClusterName, InvalidName, Labels, check_label},
-};
-use serde::Serialize;
 
+use super::clusters;
 use crate::{
-    app::{App, parse_server},
-    failure::{Advice, Outcome},
-    now,
-    output::{self, age},
+    app::App,
+    failure::Outcome,
     prints::{self, Part, Prints},
-    secret_file,
 };
 
-/// What the way to the server and back may have taken at most.
-const LATENCY: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
-
-/// The image of an agent of this version.
-const IMAGE: &str = concat!("ghcr.io/driftless-dev/driftless-agent:", env!("CARGO_PKG_VERSION"));
-
-/// Let clusters into the fleet
+/// Let clusters into the fleet, label, move and retire them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -36,52 +28,13 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Enroll(EnrollArgs),
-}
-
-/// Enrol a cluster, and print what makes it join
-///
-/// Prints the YAML to `kubectl apply` in the cluster: namespace, ServiceAccount, RBAC, a Secret with a one-time join
-/// token, and the agent. With --join-file the same goes to a file for an agent outside of the cluster.
-#[derive(Debug, clap::Args)]
-struct EnrollArgs {
-    /// Name of the cluster
-    cluster: ClusterName,
-    /// The channel it shall follow
-    #[arg(long, value_name = "NAME")]
-    channel: ChannelName,
-    /// Label of the cluster; may be given again
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
-    labels: Vec<(String, String)>,
-    /// Write a join file instead of printing YAML
-    #[arg(long, value_name = "FILE")]
-    join_file: Option<PathBuf>,
-    /// For how long the join token is good: 30m, 24h, 7d
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_ttl)]
-    ttl: Duration,
-    /// Enrol anew a cluster that is enrolled already; its old credentials become void
-    #[arg(long)]
-    again: bool,
-    /// The server's address as the agent reaches it [default: the one that this command uses]
-    #[arg(long, value_name = "URL")]
-    agent_server: Option<String>,
-    /// Image of the agent
-    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
-    image: String,
-}
-
-/// What an enrolment gives, as JSON.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document {
-    cluster: ClusterName,
-    channel: ChannelName,
-    labels: Labels,
-    /// The join file's content; absent when it went to a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    join: Option<JoinFile>,
-    /// Until when the join token is good.
-    expires: jiff::Timestamp,
+    Enroll(enroll::Args),
+    List(clusters::Args),
+    Label(label::Args),
+    Vars(vars::Args),
+    Move(relocate::Args),
+    Apply(apply::Args),
+    Retire(retire::Args),
 }
 
 pub(crate) const ENROLLED: Prints = Prints {
@@ -91,6 +44,7 @@ pub(crate) const ENROLLED: Prints = Prints {
             ("cluster", "the cluster"),
             ("channel", "the channel it follows"),
             ("labels.*", "its labels"),
+            ("vars.**", "its variables; absent without any"),
             ("expires", "until when the join token is good"),
             (
                 "join.format",
@@ -105,150 +59,46 @@ pub(crate) const ENROLLED: Prints = Prints {
     ..prints::NAMED
 };
 
+/// Of commands that change clusters' records.
+pub(crate) const CHANGED: Prints = Prints {
+    document: &[Part {
+        at: "",
+        fields: &[
+            ("dryRun", "was nothing really changed?"),
+            ("sequence", "the journal entry that holds the change; 0 when nothing changed"),
+            ("changes[].cluster", "a cluster that changes"),
+            ("changes[].before.channel", "the channel it followed"),
+            ("changes[].before.labels.*", "its labels before"),
+            ("changes[].before.vars.**", "its variables before"),
+            ("changes[].after.channel", "the channel it follows then"),
+            ("changes[].after.labels.*", "its labels after"),
+            ("changes[].after.vars.**", "its variables after"),
+            ("unchanged", "number of clusters that are as asked already"),
+        ],
+    }],
+    ..prints::NAMED
+};
+
+pub(crate) const RETIRED: Prints = Prints {
+    document: &[Part {
+        at: "",
+        fields: &[
+            ("retired[]", "a cluster that left the fleet"),
+            ("sequence", "the journal entry that holds it"),
+        ],
+    }],
+    exits: &[(1, "a failure, or the answer was no")],
+    ..prints::NAMED
+};
+
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     match args.command {
-        Command::Enroll(args) => enroll(args, app).await,
-    }
-}
-
-async fn enroll(args: EnrollArgs, app: &App) -> Result<Outcome> {
-    let EnrollArgs {
-        cluster,
-        channel,
-        labels,
-        join_file,
-        ttl,
-        again,
-        agent_server,
-        image,
-    } = args;
-    let target = app.target()?;
-    let Some(ca) = target.ca.clone() else {
-        let hint = "log in again with --ca FILE: an agent trusts nothing but what its join file names";
-        return Err(Advice::new("the context has no CA to tell the agent", hint).into());
-    };
-    let client = Client::connect(target)?;
-    let server = match &agent_server {
-        Some(address) => parse_server(address)?.as_str().trim_end_matches('/').to_owned(),
-        None => client.server().to_owned(),
-    };
-    let labels: Labels = labels.into_iter().collect();
-    let enroll = Enroll {
-        cluster: cluster.clone(),
-        channel: channel.clone(),
-        labels: labels.clone(),
-        ttl: Some(ttl),
-        again,
-    };
-    let enrolled = client.enroll(&enroll).await?;
-    let join = JoinFile {
-        format: join::FORMAT,
-        server,
-        ca,
-        cluster: cluster.clone(),
-        token: enrolled.token,
-    };
-    if let Some(path) = &join_file {
-        secret_file::write(path, &join.encode())?;
-    } else if app.output.is_text() {
-        warn_of_loopback(&join.server);
-    }
-    // The answer took a moment: a token good for 24h shall not be said to be good for 23h.
-    let left = age(now(), enrolled.expires + LATENCY);
-    let document = Document {
-        cluster,
-        channel,
-        labels,
-        join: join_file.is_none().then(|| join.clone()),
-        expires: enrolled.expires,
-    };
-    let names = |document: &Document| vec![format!("cluster/{}", document.cluster)];
-    app.output.print_named(&document, names, |_| match &join_file {
-        None => manifest::text(&join, &image),
-        Some(path) => format!(
-            "cluster `{}` may join within {left}; start its agent with\n  \
-             driftless-agent --join {} --kubeconfig KUBECONFIG --state FOLDER\n",
-            join.cluster,
-            path.display()
-        ),
-    })?;
-    if join_file.is_none() && app.output.is_text() {
-        output::note(&format!(
-            "cluster `{}` may join within {left}: apply this with kubectl",
-            join.cluster
-        ));
-    }
-    Ok(Outcome::Success)
-}
-
-/// A pod that dials 127.0.0.1 finds itself.
-fn warn_of_loopback(server: &str) {
-    let host = server
-        .parse::<url::Url>()
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned))
-        .unwrap_or_default();
-    if host == "localhost" || host.starts_with("127.") || host == "[::1]" {
-        output::note(&format!(
-            "{} agents in pods cannot reach {server}: give --agent-server URL, with a name that the server's \
-             certificate has (`driftless server --tls-san NAME`)",
-            output::warn("warning:")
-        ));
-    }
-}
-
-fn parse_label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("`{text}` is no label: write KEY=VALUE"))?;
-    check_label(key, value).map_err(|error: InvalidName| error.to_string())?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
-fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let bad = || format!("`{text}` is no duration: write a number and s, m, h or d, for example 24h");
-    let unit = text.chars().last().ok_or_else(bad)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        _ => return Err(bad()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| bad())?;
-    match number.checked_mul(seconds) {
-        Some(0) | None => Err(bad()),
-        Some(total) => Ok(Duration::from_secs(total)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(parse_ttl("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(parse_ttl("90s"), Ok(Duration::from_secs(90)));
-        for bad in [
-            "",
-            "24",
-            "h",
-            "0h",
-            "-1h",
-            "1w",
-            "9é",
-            "99999999999999999999d",
-            "18446744073709551615d",
-        ] {
-            assert!(parse_ttl(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn labels_follow_kubernetes_syntax() {
-        assert_eq!(parse_label("a=b"), Ok(("a".to_owned(), "b".to_owned())));
-        assert_eq!(parse_label("a="), Ok(("a".to_owned(), String::new())));
-        assert!(parse_label("a").is_err() && parse_label("a=b c").is_err());
+        Command::Enroll(args) => enroll::run(args, app).await,
+        Command::List(args) => clusters::run(args, app).await,
+        Command::Label(args) => label::run(args, app).await,
+        Command::Vars(args) => vars::run(args, app).await,
+        Command::Move(args) => relocate::run(args, app).await,
+        Command::Apply(args) => Box::pin(apply::run(args, app)).await,
+        Command::Retire(args) => retire::run(args, app).await,
     }
 }

@@ -1,10 +1,8 @@
 //! `driftless clusters`: the fleet, a line each.
 
-use std::str::FromStr;
-
 use anyhow::Result;
 use driftless_client::types::Cluster;
-use driftless_model::name::{ChannelName, InvalidName, Labels, check_label};
+use driftless_model::{name::ChannelName, selector::Selector};
 use jiff::Timestamp;
 
 use crate::{
@@ -21,50 +19,24 @@ pub(crate) struct Args {
     /// Only those that follow this channel
     #[arg(long, value_name = "NAME")]
     channel: Option<ChannelName>,
-    /// Only those with this label; may be given again, and all have to fit
-    #[arg(short = 'l', long = "selector", value_name = "KEY=VALUE")]
+    /// Only those with these labels, as kubectl takes them: region=eu,tier in (edge,core),!canary; may be given again
+    #[arg(short = 'l', long = "selector", value_name = "SELECTOR")]
     selectors: Vec<Selector>,
+    /// A column for each of these labels; may be given again
+    #[arg(short = 'L', long = "label-columns", value_name = "KEY", value_delimiter = ',')]
+    label_columns: Vec<String>,
+    /// What to sort by
+    #[arg(long, value_enum, value_name = "BY", default_value_t = SortBy::Name)]
+    sort_by: SortBy,
 }
 
-/// One condition on labels: `key=value`, `key!=value` or `key`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Selector {
-    /// The label has this value.
-    Is(String, String),
-    /// It has not.
-    IsNot(String, String),
-    /// The label is there.
-    Has(String),
-}
-
-impl FromStr for Selector {
-    type Err = InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let selector = if let Some((key, value)) = text.split_once("!=") {
-            Self::IsNot(key.to_owned(), value.to_owned())
-        } else if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
-            Self::Is(key.to_owned(), value.to_owned())
-        } else {
-            Self::Has(text.to_owned())
-        };
-        match &selector {
-            Self::Is(key, value) | Self::IsNot(key, value) => check_label(key, value)?,
-            Self::Has(key) => check_label(key, "")?,
-        }
-        Ok(selector)
-    }
-}
-
-impl Selector {
-    /// Does a cluster with these labels fit?
-    pub(crate) fn fits(&self, labels: &Labels) -> bool {
-        match self {
-            Self::Is(key, value) => labels.get(key) == Some(value),
-            Self::IsNot(key, value) => labels.get(key) != Some(value),
-            Self::Has(key) => labels.contains_key(key),
-        }
-    }
+/// What clusters are sorted by; then by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SortBy {
+    Name,
+    Channel,
+    /// Those not seen for the longest time first
+    Seen,
 }
 
 pub(crate) const PRINTS: Prints = Prints {
@@ -77,9 +49,24 @@ pub(crate) const PRINTS: Prints = Prints {
 };
 
 pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
-    let Args { channel, selectors } = args;
-    let mut clusters = app.client()?.clusters(channel.as_ref()).await?;
-    clusters.retain(|cluster| selectors.iter().all(|selector| selector.fits(&cluster.labels)));
+    let Args {
+        channel,
+        selectors,
+        label_columns,
+        sort_by,
+    } = args;
+    let none = Selector::default();
+    let (first, others) = selectors.split_first().unwrap_or((&none, &[]));
+    let mut clusters = app.client()?.select_clusters(channel.as_ref(), first).await?;
+    clusters.retain(|cluster| {
+        let facts = cluster.facts();
+        others.iter().all(|selector| selector.matches(|key| facts.label(key)))
+    });
+    match sort_by {
+        SortBy::Name => {}
+        SortBy::Channel => clusters.sort_by(|a, b| a.channel.cmp(&b.channel)),
+        SortBy::Seen => clusters.sort_by_key(|cluster| (cluster.connected, cluster.last_seen)),
+    }
     let names = |clusters: &Vec<Cluster>| {
         clusters
             .iter()
@@ -91,26 +78,22 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             output::note("no clusters: `driftless cluster enroll NAME --channel CHANNEL` adds one");
             return String::new();
         }
-        table(clusters, now())
+        table(clusters, &label_columns, now())
     })?;
     Ok(Outcome::Success)
 }
 
-fn table(clusters: &[Cluster], now: Timestamp) -> String {
-    let mut table = Table::new([
-        "NAME",
-        "CHANNEL",
-        "STATE",
-        "HEALTH",
-        "OBJECTS",
-        "SEEN",
-        "KUBERNETES",
-        "LABELS",
-        "ENROLLED",
-        "AGENT",
-        "PROBLEM",
-    ])
-    .wide_from(8);
+/// The clusters, with all labels in one column, or with a column for each of `labels`.
+fn table(clusters: &[Cluster], labels: &[String], now: Timestamp) -> String {
+    let upper: Vec<_> = labels.iter().map(|key| head(key)).collect();
+    let mut heads = vec!["NAME", "CHANNEL", "STATE", "HEALTH", "OBJECTS", "SEEN", "KUBERNETES"];
+    match upper.as_slice() {
+        [] => heads.push("LABELS"),
+        some => heads.extend(some.iter().map(String::as_str)),
+    }
+    let narrow = heads.len();
+    heads.extend(["ENROLLED", "AGENT", "PROBLEM"]);
+    let mut table = Table::of(&heads).wide_from(narrow);
     for cluster in clusters {
         let status = cluster.status.as_ref();
         let dash = || "-".to_owned();
@@ -129,7 +112,7 @@ fn table(clusters: &[Cluster], now: Timestamp) -> String {
             (false, Some(time)) => format!("{} ago", age(time, now)),
             (false, None) => dash(),
         };
-        table.row([
+        let mut cells = vec![
             cluster.name.to_string(),
             cluster.channel.to_string(),
             health::state(cluster).shown(),
@@ -140,7 +123,13 @@ fn table(clusters: &[Cluster], now: Timestamp) -> String {
                 .map(|status| output::one_line(&status.kubernetes_version))
                 .filter(|version| !version.is_empty())
                 .unwrap_or_else(dash),
-            output::labels(&cluster.labels),
+        ];
+        let facts = cluster.facts();
+        match labels {
+            [] => cells.push(output::labels(&cluster.labels)),
+            some => cells.extend(some.iter().map(|key| facts.label(key).unwrap_or("-").to_owned())),
+        }
+        cells.extend([
             format!("{} ago", age(cluster.enrolled, now)),
             status
                 .map(|status| output::one_line(&status.agent_version))
@@ -148,32 +137,25 @@ fn table(clusters: &[Cluster], now: Timestamp) -> String {
                 .unwrap_or_else(dash),
             health::first_problem(cluster).unwrap_or_else(dash),
         ]);
+        table.cells(cells);
     }
     table.render()
+}
+
+/// The head of a label's column, as kubectl has it: the last part of its key.
+fn head(key: &str) -> String {
+    key.rsplit('/').next().unwrap_or(key).to_uppercase()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fits(selector: &str) -> bool {
-        let labels = [("region".to_owned(), "eu".to_owned())].into();
-        selector.parse::<Selector>().unwrap().fits(&labels)
-    }
-
-    #[test]
-    fn selectors_read_as_kubectls_do() {
-        assert!(fits("region=eu") && fits("region==eu") && fits("region") && fits("tier!=edge"));
-        assert!(!fits("region=us") && !fits("tier") && !fits("region!=eu"));
-        assert!("a b=c".parse::<Selector>().is_err());
-    }
-
-    #[test]
-    fn cluster_that_never_joined_has_dashes() {
-        let cluster = Cluster {
+    fn cluster() -> Cluster {
+        Cluster {
             name: "edge-1".parse().unwrap(),
             channel: "prod".parse().unwrap(),
-            labels: Labels::new(),
+            labels: [("example.com/region".to_owned(), "eu".to_owned())].into(),
             vars: Default::default(),
             changed: None,
             enrolled: Timestamp::UNIX_EPOCH,
@@ -182,11 +164,26 @@ mod tests {
             last_seen: None,
             status: None,
             converged: false,
-        };
-        let plain = anstream::adapter::strip_str(&table(&[cluster], Timestamp::UNIX_EPOCH)).to_string();
+        }
+    }
+
+    #[test]
+    fn cluster_that_never_joined_has_dashes() {
+        let plain = anstream::adapter::strip_str(&table(&[cluster()], &[], Timestamp::UNIX_EPOCH)).to_string();
         assert!(
-            plain.ends_with("edge-1  prod     invited  -       -        -     -           -\n"),
+            plain.ends_with("edge-1  prod     invited  -       -        -     -           example.com/region=eu\n"),
             "{plain}"
+        );
+    }
+
+    #[test]
+    fn labels_have_columns_when_asked() {
+        let keys = ["example.com/region", "tier", "driftless.dev/channel"].map(str::to_owned);
+        let plain = anstream::adapter::strip_str(&table(&[cluster()], &keys, Timestamp::UNIX_EPOCH)).to_string();
+        assert_eq!(
+            plain,
+            "NAME    CHANNEL  STATE    HEALTH  OBJECTS  SEEN  KUBERNETES  REGION  TIER  CHANNEL\n\
+             edge-1  prod     invited  -       -        -     -           eu      -     prod\n"
         );
     }
 }

@@ -20,10 +20,15 @@ pub(crate) struct Table {
 impl Table {
     /// A table with these heads. On a terminal that is too narrow its last column is cut, so messages come last.
     pub(crate) fn new<const N: usize>(heads: [&str; N]) -> Self {
+        Self::of(&heads)
+    }
+
+    /// As [`Table::new`], for heads that are known only when the program runs.
+    pub(crate) fn of(heads: &[&str]) -> Self {
         Self {
-            columns: N,
-            narrow: N,
-            rows: vec![heads.map(super::bold).into()],
+            columns: heads.len(),
+            narrow: heads.len(),
+            rows: vec![heads.iter().map(|head| super::bold(head)).collect()],
         }
     }
 
@@ -35,8 +40,13 @@ impl Table {
 
     /// Adds a row. It has as many cells as there are heads.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        assert_eq!(N, self.columns, "every row has a cell for each head");
-        self.rows.push(cells.into());
+        self.cells(cells.into());
+    }
+
+    /// As [`Table::row`], for heads that are known only when the program runs.
+    pub(crate) fn cells(&mut self, cells: Vec<String>) {
+        assert_eq!(cells.len(), self.columns, "every row has a cell for each head");
+        self.rows.push(cells);
     }
 
     /// The table as text, a line per row, as wide as standard output likes it.

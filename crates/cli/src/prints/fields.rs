@@ -18,14 +18,25 @@ pub(crate) const CLUSTER: Fields = &[
     ("name", "its name"),
     ("channel", "the channel it follows"),
     ("labels.*", "its labels"),
+    ("vars.**", "its variables"),
     ("enrolled", "when it was last enrolled"),
+    (
+        "changed",
+        "what changed channel, labels or variables last; `null` since it was enrolled",
+    ),
+    ("changed.sequence", "the journal entry"),
+    ("changed.time", "when"),
+    ("changed.author", "who"),
     ("joined", "has an agent used its join token?"),
     ("connected", "is its stream open?"),
     (
         "lastSeen",
         "when its stream was last seen open; `null` if never by this server",
     ),
-    ("converged", "has it applied all of its channel's newest snapshot?"),
+    (
+        "converged",
+        "has it applied all of its channel's newest snapshot, by its current record?",
+    ),
     ("status", "what it reported last; `null` until it did"),
     ("status.sequence", "the directive it accepted last; 0 before the first"),
     ("status.snapshot", "the snapshot it works on"),
@@ -54,6 +65,10 @@ pub(crate) const CLUSTER: Fields = &[
     ),
     ("status.problems[].**", "what stands in the way of the agent as a whole"),
     ("status.agentVersion", "version of the agent"),
+    (
+        "status.revision",
+        "revision of the record by which it works: `changed.sequence`, or 0; absent by older agents",
+    ),
     (
         "status.kubernetesVersion",
         "version of the cluster's API server; empty until known",
