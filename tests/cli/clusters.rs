@@ -280,9 +280,6 @@ async fn many_clusters_come_from_a_file() -> Result<()> {
     );
     assert_eq!(cluster(&desk, "edge-9").await?["vars"], json!({"replicas": 1}));
     let join = std::fs::read_to_string(desk.home.path().join("joins/edge-9.join"))?;
-    assert!(
-        driftless_model::join::JoinFile::decode(&join).is_ok(),
-        "{join}"
-    );
+    assert!(driftless_model::join::JoinFile::decode(&join).is_ok(), "{join}");
     Ok(())
 }

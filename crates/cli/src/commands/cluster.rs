@@ -65,7 +65,10 @@ pub(crate) const CHANGED: Prints = Prints {
         at: "",
         fields: &[
             ("dryRun", "was nothing really changed?"),
-            ("sequence", "the journal entry that holds the change; 0 when nothing changed"),
+            (
+                "sequence",
+                "the journal entry that holds the change; 0 when nothing changed",
+            ),
             ("changes[].cluster", "a cluster that changes"),
             ("changes[].before.channel", "the channel it followed"),
             ("changes[].before.labels.*", "its labels before"),

@@ -8,7 +8,7 @@ use driftless_model::join::JoinFile;
 use crate::scalar::{ascii, quoted};
 
 /// The template. `${…}` stands for a value; nothing else in it may look like that.
-const TEMPLATE: &str = include_str!("../../../../../deploy/agent.yaml");
+const TEMPLATE: &str = include_str!("../../../../../../deploy/agent.yaml");
 
 /// The manifests for the agent of `join`'s cluster, with this image.
 pub(crate) fn text(join: &JoinFile, image: &str) -> String {
