@@ -118,7 +118,11 @@ mod tests {
         assert_eq!(read("\"3\""), json!("3"));
         assert_eq!(read("shop"), json!("shop"));
         assert_eq!(read(""), json!(""));
-        assert_eq!(read("null"), json!(null));
+        assert_eq!(
+            read("null"),
+            json!("null"),
+            "a variable that is nothing would be of no use"
+        );
         assert_eq!(read("a: b"), json!("a: b"), "structure comes from files");
         assert_eq!(read("[1"), json!("[1"));
         assert_eq!(value("3", true).unwrap(), json!("3"));

@@ -27,7 +27,7 @@ pub(super) fn read(text: &str) -> (Vec<Row>, Vec<Problem>) {
         .from_reader(text.as_bytes());
     let (mut rows, mut problems) = (Vec::new(), Vec::new());
     let columns = match reader.headers() {
-        Ok(header) => columns(header, &mut problems),
+        Ok(header) => columns(header, line(text, header), &mut problems),
         Err(error) => return (rows, vec![broken(&error)]),
     };
     if !problems.is_empty() {
@@ -35,7 +35,7 @@ pub(super) fn read(text: &str) -> (Vec<Row>, Vec<Problem>) {
     }
     for record in reader.records() {
         match record {
-            Ok(record) => match row(&columns, &record) {
+            Ok(record) => match row(&columns, &record, line(text, &record)) {
                 Ok(row) => rows.push(row),
                 Err(problem) => problems.push(problem),
             },
@@ -45,8 +45,7 @@ pub(super) fn read(text: &str) -> (Vec<Row>, Vec<Problem>) {
     (rows, problems)
 }
 
-fn columns(header: &StringRecord, problems: &mut Vec<Problem>) -> Vec<Column> {
-    let line = line(header);
+fn columns(header: &StringRecord, line: usize, problems: &mut Vec<Problem>) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     for head in header {
         match column(head) {
@@ -81,8 +80,7 @@ fn column(head: &str) -> Result<Column, String> {
     }
 }
 
-fn row(columns: &[Column], record: &StringRecord) -> Result<Row, Problem> {
-    let line = line(record);
+fn row(columns: &[Column], record: &StringRecord, line: usize) -> Result<Row, Problem> {
     if record.len() != columns.len() {
         let text = format!("it has {} cells, and the header {}", record.len(), columns.len());
         return Err(Problem::new(line, text));
@@ -119,9 +117,15 @@ fn row(columns: &[Column], record: &StringRecord) -> Result<Row, Problem> {
     })
 }
 
-fn line(record: &StringRecord) -> usize {
-    let line = record.position().map_or(1, csv::Position::line);
-    usize::try_from(line).unwrap_or(usize::MAX)
+/// Where a record begins. Its position is that of the comments and empty lines before it.
+fn line(text: &str, record: &StringRecord) -> usize {
+    let Some(position) = record.position() else { return 1 };
+    let start = usize::try_from(position.byte()).unwrap_or(usize::MAX);
+    let rest = text.get(start..).unwrap_or_default();
+    let skipped = rest.lines().take_while(|line| line.is_empty() || line.starts_with('#'));
+    usize::try_from(position.line())
+        .unwrap_or(usize::MAX)
+        .saturating_add(skipped.count())
 }
 
 fn broken(error: &csv::Error) -> Problem {
