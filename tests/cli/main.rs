@@ -1,8 +1,8 @@
 //! The command line as a person meets it: real binaries, a real server, what is printed and how it ends.
 
 mod bad_input;
-mod completion;
 mod clusters;
+mod completion;
 mod connection;
 mod desk;
 mod golden;
