@@ -75,8 +75,8 @@ fn names_of(words: &str, argument: &str) -> Option<Names> {
         ("show", "what") => Some(Names::SnapshotsAndChannels),
         ("diff", "what") => Some(Names::SnapshotsChannelsAndPaths),
         (_, "expect_parent") => Some(Names::Snapshots),
-        (_, "channel") => Some(Names::Channels),
-        (_, "cluster") => Some(Names::Clusters),
+        ("cluster move", "to") | (_, "channel") => Some(Names::Channels),
+        ("cluster label" | "cluster vars", "words") | (_, "cluster" | "clusters") => Some(Names::Clusters),
         (_, "component") => Some(Names::Components),
         _ => None,
     }
