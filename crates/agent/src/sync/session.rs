@@ -36,7 +36,7 @@ pub(crate) enum Action {
     /// Ask for these objects.
     Want(Vec<ObjectHash>),
     /// This is accepted.
-    Adopt(Adoption),
+    Adopt(Box<Adoption>),
     /// The server ends the stream; come back after that many milliseconds.
     Goodbye { reason: String, after_ms: u32 },
 }
@@ -454,13 +454,13 @@ impl Session {
         };
         self.generation += 1;
         let unsaved = self.unsaved.values().map(|(_, frame)| frame.clone()).collect();
-        Some(Action::Adopt(Adoption {
+        Some(Action::Adopt(Box::new(Adoption {
             accepted,
             view,
             generation: self.generation,
             unsaved,
             keep,
-        }))
+        })))
     }
 }
 

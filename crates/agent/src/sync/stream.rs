@@ -140,7 +140,7 @@ impl Sync {
                     out.send(Message::Want(v1::Want { hashes })).await?;
                 }
                 Action::Adopt(adoption) => {
-                    self.adopt(adoption);
+                    self.adopt(*adoption);
                     self.news(out);
                 }
                 Action::Goodbye { reason, after_ms } => {

@@ -35,7 +35,12 @@ async fn retire(rig: &Rig, names: &[&str]) -> Result<u64, tonic::Status> {
 
 async fn get(rig: &Rig, name: &str) -> v1::Cluster {
     let request = v1::GetClusterRequest { name: name.to_owned() };
-    rig.fleet().await.get_cluster(request).await.unwrap().into_inner()
+    rig.fleet()
+        .await
+        .get_cluster(request)
+        .await
+        .expect("the cluster is there")
+        .into_inner()
 }
 
 #[tokio::test(flavor = "multi_thread")]

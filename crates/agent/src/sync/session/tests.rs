@@ -92,7 +92,7 @@ fn wanted(actions: &[Action]) -> Vec<ObjectHash> {
 
 fn adopted(actions: Vec<Action>) -> Adoption {
     let mut adoptions = actions.into_iter().filter_map(|action| match action {
-        Action::Adopt(adoption) => Some(adoption),
+        Action::Adopt(adoption) => Some(*adoption),
         _ => None,
     });
     adoptions.next().expect("it is adopted")
