@@ -28,7 +28,7 @@ impl Table {
         Self {
             columns: heads.len(),
             narrow: heads.len(),
-            rows: vec![heads.iter().map(|head| super::bold(head)).collect()],
+            rows: vec![heads.iter().map(super::bold).collect()],
         }
     }
 
