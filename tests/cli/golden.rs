@@ -181,6 +181,52 @@ async fn script(golden: &mut Golden) -> Result<()> {
         .await?;
     golden.case("view-unknown", &["view", "edge-9"]).await?;
     golden
+        .case("log-component", &["log", "prod", "--component", "shop", "-n", "1"])
+        .await?;
+    golden
+        .in_forms("show-object", &["show", "prod~1:shop/deploy/web"], &["json", "name"])
+        .await?;
+    golden.case("show-too-far", &["show", "prod~9"]).await?;
+    golden
+        .case("show-unknown-object", &["show", "prod:shop/deploy/wbe"])
+        .await?;
+    golden.case("status-all", &["status"]).await?;
+    golden.in_forms("explain", &["explain", "edge-1"], &["json"]).await?;
+    golden
+        .in_forms(
+            "explain-object",
+            &["explain", "edge-1", "deploy/web"],
+            &["json", "yaml"],
+        )
+        .await?;
+    golden.case("explain-unknown", &["explain", "egde-1"]).await?;
+    golden
+        .in_forms("history", &["history", "shop", "--channel", "prod"], &["json", "name"])
+        .await?;
+    golden
+        .in_forms(
+            "history-object",
+            &["history", "deploy/web", "--channel", "prod"],
+            &["json"],
+        )
+        .await?;
+    golden
+        .case(
+            "history-field",
+            &["history", "deploy/web", "--channel", "prod", "--field", "spec.replicas"],
+        )
+        .await?;
+    golden
+        .in_forms("blame", &["blame", "deploy/web", "--channel", "prod"], &["json"])
+        .await?;
+    golden.case("diff-stat", &["diff", "prod~2", "prod", "--stat"]).await?;
+    golden
+        .case("diff-name-only", &["diff", "prod~2", "prod", "--name-only"])
+        .await?;
+    golden
+        .case("diff-clusters", &["diff", "cluster/edge-1", "cluster/core-1"])
+        .await?;
+    golden
         .case("remove", &["remove", "greeting", "--channel", "prod", "-m", "no more"])
         .await?;
     golden

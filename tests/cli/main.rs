@@ -6,5 +6,6 @@ mod completion;
 mod connection;
 mod desk;
 mod golden;
+mod reading;
 mod sources;
 mod story;

@@ -138,7 +138,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use driftless_model::snapshot::ComponentChange;
+    use driftless_client::types::LogChange;
 
     use super::*;
 
@@ -153,9 +153,10 @@ mod tests {
     }
 
     fn entry(number: u8, sets: &[(&str, u8)]) -> LogEntry {
-        let change = |after| ComponentChange {
+        let change = |after| LogChange {
             before: None,
             after: Some(after),
+            objects: None,
         };
         LogEntry {
             snapshot: hash(number),

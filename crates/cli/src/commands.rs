@@ -1,5 +1,6 @@
 //! One file per command: its arguments, what it asks for and what it prints.
 
+pub(crate) mod blame;
 pub(crate) mod channel;
 pub(crate) mod cluster;
 pub(crate) mod clusters;
@@ -7,6 +8,8 @@ pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod diff;
+pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod push;
@@ -43,6 +46,9 @@ pub(crate) async fn run(args: Args, prints: Prints) -> Result<Outcome> {
         Command::Diff(args) => Box::pin(diff::run(args, &app)).await,
         Command::Log(args) => log::run(args, &app).await,
         Command::Show(args) => show::run(args, &app).await,
+        Command::Explain(args) => Box::pin(explain::run(args, &app)).await,
+        Command::History(args) => Box::pin(history::run(args, &app)).await,
+        Command::Blame(args) => Box::pin(blame::run(args, &app)).await,
         Command::Status(args) => Box::pin(status::run(args, &app)).await,
         Command::Clusters(args) => clusters::run(args, &app).await,
         Command::View(args) => view::run(args, &app).await,

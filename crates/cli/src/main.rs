@@ -17,6 +17,7 @@ mod complete;
 mod config;
 mod demo;
 mod failure;
+mod moment;
 mod open_files;
 mod output;
 mod prints;
@@ -28,6 +29,7 @@ mod resolve;
 mod scalar;
 mod secret_file;
 mod sources;
+mod target;
 
 use std::process::ExitCode;
 

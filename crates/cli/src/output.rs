@@ -8,10 +8,11 @@
 mod format;
 mod jsonpath;
 mod pager;
+mod rows;
 mod screen;
 mod style;
 mod table;
-mod yaml;
+pub(crate) mod yaml;
 
 pub(crate) mod changes;
 pub(crate) mod health;
@@ -24,6 +25,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 pub(crate) use format::{Format, FormatParser, Kind};
+pub(crate) use rows::Rows;
 pub(crate) use screen::{Color, Screen, size};
 pub(crate) use style::{bad, bold, dim, good, warn};
 pub(crate) use table::{Table, cut, visible_width};
@@ -85,6 +87,11 @@ impl Output {
             return Ok(());
         }
         write(&shown)
+    }
+
+    /// For text that comes bit by bit.
+    pub(crate) fn rows(&self) -> Rows {
+        Rows::new(self.paged)
     }
 
     /// Prints one of many documents that follow each other for as long as somebody reads: JSON in one line each,

@@ -11,11 +11,11 @@ use std::{
 use driftless_model::{
     bundle::{self, Bundle},
     hash::ObjectHash,
-    name::{ChannelName, ClusterName, Labels, Vars},
+    name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
     snapshot::Snapshot,
 };
 use driftless_proto::{self as proto, v1};
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -31,8 +31,11 @@ use crate::{
 };
 
 mod clusters;
+mod log;
 mod objects;
 mod publish;
+
+pub use log::Log;
 
 /// For an answer that takes the server no work to speak of.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -144,29 +147,6 @@ impl Client {
             })
             .await?;
         Ok(response.try_into()?)
-    }
-
-    /// A channel's history, newest first; at most `limit` entries.
-    ///
-    /// # Errors
-    /// `is_not_found` when there is no such channel.
-    pub async fn log(&self, channel: &ChannelName, limit: u32) -> Result<Vec<LogEntry>, Error> {
-        let request = v1::LogRequest {
-            channel: channel.to_string(),
-            limit,
-        };
-        let stream = self
-            .repeat(ANSWER_TIMEOUT, || {
-                let (mut publish, request) = (self.publish.clone(), request.clone());
-                async move { publish.log(request).await }
-            })
-            .await?;
-        let mut entries = Vec::new();
-        let mut stream = std::pin::pin!(stream);
-        while let Some(entry) = stream.next().await {
-            entries.push(entry.map_err(|status| self.error(status))?.try_into()?);
-        }
-        Ok(entries)
     }
 
     /// The hashes that start with `prefix`, at least four hexadecimal digits.

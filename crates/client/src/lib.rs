@@ -39,7 +39,7 @@ pub mod push;
 mod retry;
 pub mod types;
 
-pub use client::{Client, Enroll};
+pub use client::{Client, Enroll, Log};
 pub use connect::{Target, Unreachable};
 pub use error::Error;
 pub use push::{Progress, Push, Pushed};

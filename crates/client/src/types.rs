@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use driftless_model::{
+    bundle::lines::Tally,
     cluster::Record,
     hash::ObjectHash,
     name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
-    snapshot::{ComponentChange, Components},
+    snapshot::Components,
     status::ClusterStatus,
     view::ClusterFacts,
 };
@@ -50,7 +51,20 @@ pub struct LogEntry {
     /// From what.
     pub source: BTreeMap<String, String>,
     /// The components it changed.
-    pub changes: BTreeMap<ComponentName, ComponentChange>,
+    pub changes: BTreeMap<ComponentName, LogChange>,
+}
+
+/// How a push changed one component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogChange {
+    /// The bundle before; `null` when the component is new.
+    pub before: Option<ObjectHash>,
+    /// The bundle after; `null` when the component was removed.
+    pub after: Option<ObjectHash>,
+    /// How many objects differ; absent unless asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Tally>,
 }
 
 /// A cluster, and how it does.
@@ -176,6 +190,18 @@ impl TryFrom<v1::Channel> for Channel {
             snapshot: proto::opt_hash("channel.snapshot", channel.snapshot.as_ref())?,
             components: components.collect::<Result<_, proto::Error>>()?,
             clusters: channel.clusters,
+        })
+    }
+}
+
+impl TryFrom<&v1::LogChange> for LogChange {
+    type Error = proto::Error;
+
+    fn try_from(change: &v1::LogChange) -> Result<Self, proto::Error> {
+        Ok(Self {
+            before: proto::opt_hash("change.before", change.before.as_ref())?,
+            after: proto::opt_hash("change.after", change.after.as_ref())?,
+            objects: change.objects.map(Into::into),
         })
     }
 }

@@ -17,6 +17,8 @@ use crate::{
     selector::Selector,
 };
 
+pub mod lines;
+
 /// The newest bundle format. A reader refuses a higher one: it could not honour what it does not know.
 ///
 /// Format 2 brought [`Spec`]; a bundle that has none of it is still written as format 1, with the same bytes as ever.

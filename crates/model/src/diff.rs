@@ -63,8 +63,15 @@ pub fn manifests<'a>(
 
 /// The fields at which two values differ; empty exactly when they are equal.
 pub fn fields(before: &Value, after: &Value) -> Vec<FieldChange> {
+    fields_at("", Some(before), Some(after))
+}
+
+/// As [`fields`], of two values at `path`, each of which may not be there.
+pub fn fields_at(path: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<FieldChange> {
     let mut changes = Vec::new();
-    compare("", Some(before), Some(after), &mut changes);
+    if before != after {
+        compare(path, before, after, &mut changes);
+    }
     changes
 }
 
@@ -111,7 +118,7 @@ fn compare_lists(path: &str, old: &[Value], new: &[Value], changes: &mut Vec<Fie
 }
 
 /// The elements by their `name`; `None` unless all are objects with distinct names.
-fn by_name(list: &[Value]) -> Option<BTreeMap<&str, &Value>> {
+pub(crate) fn by_name(list: &[Value]) -> Option<BTreeMap<&str, &Value>> {
     let mut names = BTreeMap::new();
     for element in list {
         if names.insert(element.get("name")?.as_str()?, element).is_some() {

@@ -15,6 +15,9 @@
 //! a component's [`selector`], its [`overlay`]s and the variables of [`substitute`], which [`render`] puts together;
 //! [`effect`] says what a change does to a whole fleet, group by group.
 //!
+//! What people ask of it: [`history`] (when did a field change, and who set each line), [`explain`] (why a cluster is not
+//! as it should be), and [`reference`] (which object is meant).
+//!
 //! Ways in: [`yaml`] reads text as kubectl does, [`intake`] turns files into manifests or into problems that
 //! name file and line. [`name`] holds the newtypes, [`shared`] values that are cheap to copy, [`join`] what an agent needs to find its server.
 
@@ -25,15 +28,19 @@ pub mod diff;
 pub mod directive;
 pub mod effect;
 pub mod event;
+pub mod explain;
 pub mod fleet;
 pub mod hash;
+pub mod history;
 pub mod intake;
 pub mod join;
 pub mod journal;
 pub mod kinds;
 pub mod manifest;
+pub mod marks;
 pub mod name;
 pub mod overlay;
+pub mod reference;
 pub mod render;
 pub mod selector;
 pub mod shared;

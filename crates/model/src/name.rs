@@ -152,9 +152,45 @@ pub fn check_label(key: &str, value: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
+/// The one of `known` that is so near to `written` that it was probably meant.
+pub fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters wrong is another word.
+    let most = (written.chars().count() / 3).clamp(1, 3);
+    let near = known.into_iter().map(|word| (slips(written, word), word));
+    near.filter(|(slips, _)| *slips <= most).min().map(|(_, word)| word)
+}
+
+/// How many letters to add, drop, change or swap with their neighbour.
+fn slips(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, b) in other.iter().enumerate() {
+            let mut cost = (row[j] + usize::from(a != b)).min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
+                cost = cost.min(before[j - 1] + 1);
+            }
+            next.push(cost);
+        }
+        before = std::mem::replace(&mut row, next);
+    }
+    row[other.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slips_are_guessed_and_other_words_are_not() {
+        let known = ["edge-1", "edge-2", "core"];
+        assert_eq!(closest("egde-1", known), Some("edge-1"));
+        assert_eq!(closest("cor", known), Some("core"));
+        assert_eq!(closest("staging", known), None);
+        assert_eq!(closest("", known), None);
+    }
 
     #[test]
     fn names_are_dns_labels() {

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use driftless_model::{
+    bundle::lines::Tally,
     hash::ObjectHash,
     manifest::ManifestId,
-    snapshot::ComponentChange,
     status::{ClusterStatus, ComponentStatus, Counters, Health, Problem},
 };
 use jiff::Timestamp;
@@ -262,14 +262,33 @@ impl TryFrom<v1::ComponentStatus> for ComponentStatus {
     }
 }
 
-impl TryFrom<&v1::LogChange> for ComponentChange {
-    type Error = Error;
+impl From<Tally> for v1::ObjectCounts {
+    fn from(tally: Tally) -> Self {
+        let Tally {
+            added,
+            changed,
+            removed,
+        } = tally;
+        Self {
+            added,
+            changed,
+            removed,
+        }
+    }
+}
 
-    fn try_from(change: &v1::LogChange) -> Result<Self, Error> {
-        Ok(Self {
-            before: opt_hash("change.before", change.before.as_ref())?,
-            after: opt_hash("change.after", change.after.as_ref())?,
-        })
+impl From<v1::ObjectCounts> for Tally {
+    fn from(counts: v1::ObjectCounts) -> Self {
+        let v1::ObjectCounts {
+            added,
+            changed,
+            removed,
+        } = counts;
+        Self {
+            added,
+            changed,
+            removed,
+        }
     }
 }
 

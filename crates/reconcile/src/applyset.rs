@@ -14,6 +14,7 @@ use base64::{
 };
 use driftless_model::{
     manifest::{Manifest, ManifestId},
+    marks,
     name::ComponentName,
 };
 use serde_json::{Map, Value, json};
@@ -37,19 +38,6 @@ const TOOL_VERSION: &str = "driftless/v1";
 /// Key of the record in the parent's `binaryData`.
 const RECORD: &str = "record";
 const FORCE: &str = "driftless.dev/force-conflicts";
-/// Annotations that keep an object when it leaves the desired state: ours and the peers'.
-const KEEP: &[(&str, &[&str])] = &[
-    ("driftless.dev/prune", &["disabled"]),
-    ("kustomize.toolkit.fluxcd.io/prune", &["disabled"]),
-    ("helm.sh/resource-policy", &["keep"]),
-    ("client.lifecycle.config.k8s.io/deletion", &["detach"]),
-    ("cli-utils.sigs.k8s.io/on-remove", &["keep"]),
-    // `Prune=confirm` waits for a person, so nothing may be deleted without one.
-    (
-        "argocd.argoproj.io/sync-options",
-        &["Prune=false", "Delete=false", "Prune=confirm", "Delete=confirm"],
-    ),
-];
 
 /// The name of a component's parent.
 pub(crate) fn parent_name(component: &ComponentName) -> String {
@@ -255,15 +243,7 @@ pub(crate) fn member_of(object: &Value, namespace: &str) -> Option<ComponentName
 
 /// Does a live object ask to be kept when it leaves the desired state?
 pub(crate) fn is_kept(object: &Value) -> bool {
-    let Some(annotations) = object.pointer("/metadata/annotations").and_then(Value::as_object) else {
-        return false;
-    };
-    KEEP.iter().any(|(key, keep)| {
-        let value = annotations.get(*key).and_then(Value::as_str).unwrap_or_default();
-        value
-            .split(',')
-            .any(|option| keep.iter().any(|keep| option.trim().eq_ignore_ascii_case(keep)))
-    })
+    marks::keep(object).is_some()
 }
 
 fn texts(object: &Value, field: &str) -> BTreeMap<String, String> {

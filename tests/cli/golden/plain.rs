@@ -23,6 +23,8 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
             r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \(\d+[smhd] ago\)",
             "TIME (AGE ago)",
         ),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d\b", "DAY HOUR"),
+        (r"\bsince \d+[smhd]\b", "since AGE"),
         // With the spaces around it, which depend on its length.
         (r" *\b\d+[smhd] ago\b *", " AGE ago "),
         (r"(hash-\d+-+(?:\\e\[0m)?) +\d+[smhd] ", "${1} AGE "),

@@ -12,6 +12,8 @@ mod vars;
 
 use anyhow::Result;
 
+pub(super) use enroll::parse_ttl;
+
 use super::clusters;
 use crate::{
     app::App,

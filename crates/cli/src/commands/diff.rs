@@ -1,6 +1,9 @@
-//! `driftless diff`: what a push would change, or how two snapshots or channels differ.
+//! `driftless diff`: what a push would change, or how two snapshots, channels or clusters differ.
+
+mod refs;
 
 use anyhow::Result;
+use driftless_model::name::ClusterName;
 use serde::Serialize;
 
 use super::push::{differences, surplus};
@@ -12,23 +15,29 @@ use crate::{
         changes::{self, ComponentDiff},
     },
     prints::{self, Part, Prints, fields},
-    resolve, sources,
+    sources,
 };
 
-/// Show what a push would change, or how two snapshots or channels differ
+/// Show what a push would change, or how two snapshots, channels or clusters differ
 ///
 /// `driftless diff` compares driftless.yaml, or the components of it that are named after `-f FILE`, with its channel.
 /// `driftless diff PATH… --component X --channel C` compares files with what the channel has. `driftless diff A B`
-/// compares two snapshots (by hash) or channels (by name). Exits with 0 when there is no difference, 1 when there
-/// is one, and 2 when it cannot tell.
+/// compares two snapshots (`prod~2`, `prod@{2h}`, a hash), channels (`prod`) or what two clusters should run
+/// (`cluster/edge-1`); with --cluster two snapshots as that cluster sees them, with --component that component alone.
+/// Exits with 0 when there is no difference, 1 when there is one, and 2 when it cannot tell.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// With --component files, folders or `-`; with --file components; else two snapshots or channels
-    #[arg(value_name = "PATH|SNAPSHOT|CHANNEL")]
+    /// With --component files, folders or `-`; with --file components; else two snapshots, channels or clusters
+    #[arg(value_name = "PATH|SNAPSHOT|CHANNEL|cluster/NAME")]
     what: Vec<String>,
     /// Show also what `driftless push --prune-components` removes
     #[arg(long, conflicts_with_all = ["component", "what"])]
     prune_components: bool,
+    /// Compare two snapshots as this cluster sees them, with its overlays and variables
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["channel", "file"])]
+    cluster: Option<ClusterName>,
+    #[command(flatten)]
+    detail: refs::Detail,
     #[command(flatten)]
     sources: sources::Flags,
 }
@@ -59,15 +68,16 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         what,
         sources,
         prune_components,
+        cluster,
+        detail,
     } = args;
     let components = match what.as_slice() {
-        names if sources.is_given() || names.is_empty() => of_sources(app, names, sources, prune_components).await?,
-        [before, after] => {
-            let client = app.client()?;
-            let before = resolve::components(&client, before).await?;
-            let after = resolve::components(&client, after).await?;
-            resolve::differences(&client, &before, &after).await?
+        // With a component and no channel it is two snapshots of which only that is compared.
+        [before, after] if !sources.is_given() || (sources.component.is_some() && sources.channel.is_none()) => {
+            let component = sources.component.as_ref();
+            refs::between(&app.client()?, before, after, cluster.as_ref(), component).await?
         }
+        names if sources.is_given() || names.is_empty() => of_sources(app, names, sources, prune_components).await?,
         _ => {
             let hint = "name two snapshots or channels, or give files with --component and --channel";
             return Err(Advice::new("there is nothing to compare with", hint).into());
@@ -78,8 +88,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     } else {
         Outcome::Found
     };
-    app.output
-        .print_named(&Differences { components }, names, |found| text(&found.components))?;
+    app.output.print_named(&Differences { components }, names, |found| {
+        detail
+            .text(&found.components)
+            .unwrap_or_else(|| text(&found.components))
+    })?;
     Ok(outcome)
 }
 

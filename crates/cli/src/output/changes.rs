@@ -161,7 +161,8 @@ pub(crate) fn total(diffs: &[ComponentDiff]) -> String {
     )
 }
 
-fn field_line(FieldChange { path, before, after }: &FieldChange) -> String {
+/// A field with its values before and after.
+pub(crate) fn field_line(FieldChange { path, before, after }: &FieldChange) -> String {
     match (before, after) {
         (Some(before), Some(after)) => format!("{path}: {} → {}", bad(value(before)), good(value(after))),
         (None, Some(after)) => format!("{path}: added {}", good(value(after))),

@@ -16,30 +16,67 @@ use super::screen;
 
 /// Shows `text`, a pager willing. Gives whether one did.
 pub(super) fn show(text: &str) -> Result<bool> {
-    let Some((width, height)) = screen::size() else {
-        return Ok(false);
-    };
-    if fits(text, width, height) {
+    if !is_wanted(text) {
         return Ok(false);
     }
-    let set = |name| env::var(name).ok();
-    let Some(words) = choose(set("DRIFTLESS_PAGER"), set("PAGER")) else {
+    let Some(mut pager) = Running::start() else {
         return Ok(false);
     };
-    // Ctrl-C is the pager's while it runs; without a handler it would end this process and leave the terminal to two.
-    let _interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
-    let Some(mut pager) = start(&words) else {
-        return Ok(false);
-    };
-    if let Some(stdin) = pager.stdin.take() {
+    // Fails where the pager was left before the end.
+    let _ = pager.write(text);
+    pager.finish()?;
+    Ok(true)
+}
+
+/// Is standard output a terminal that cannot show all of `text`?
+pub(super) fn is_wanted(text: &str) -> bool {
+    screen::size().is_some_and(|(width, height)| !fits(text, width, height))
+}
+
+/// A pager that shows what comes.
+pub(super) struct Running {
+    child: Child,
+    stdin: Option<Box<anstream::AutoStream<Box<dyn std::io::Write>>>>,
+    /// Ctrl-C is the pager's while it runs; without a handler it would end this process and leave the terminal to two.
+    _interrupts: std::io::Result<tokio::signal::unix::Signal>,
+}
+
+impl Running {
+    /// Starts the pager that is asked for; `None` where none is, or where it cannot be started.
+    pub(super) fn start() -> Option<Self> {
+        let set = |name| env::var(name).ok();
+        let words = choose(set("DRIFTLESS_PAGER"), set("PAGER"))?;
+        let interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
+        let mut child = start(&words)?;
         // The pager is on the terminal that standard output would be; what that may show, it may.
         let choice = anstream::AutoStream::choice(&std::io::stdout());
-        let mut stdin = anstream::AutoStream::new(Box::new(stdin) as Box<dyn std::io::Write>, choice);
-        // Fails where the pager was left before the end.
-        let _ = stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush());
+        let stdin = child.stdin.take().map(|stdin| {
+            Box::new(anstream::AutoStream::new(
+                Box::new(stdin) as Box<dyn std::io::Write>,
+                choice,
+            ))
+        });
+        Some(Self {
+            child,
+            stdin,
+            _interrupts: interrupts,
+        })
     }
-    pager.wait()?;
-    Ok(true)
+
+    /// Shows more.
+    pub(super) fn write(&mut self, text: &str) -> std::io::Result<()> {
+        match &mut self.stdin {
+            Some(stdin) => stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the reader has seen enough.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.stdin = None;
+        self.child.wait()?;
+        Ok(())
+    }
 }
 
 /// Would the screen show all of it, with the prompt below?

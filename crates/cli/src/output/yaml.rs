@@ -64,7 +64,7 @@ fn items(list: &[Value], indent: usize, behind_dash: bool, out: &mut String) {
 }
 
 /// What goes behind a key or a dash, to the end of its last line. `indent` is that of a block of lines.
-fn scalar(value: &Value, indent: usize, out: &mut String) {
+pub(crate) fn scalar(value: &Value, indent: usize, out: &mut String) {
     match value {
         Value::String(text) if is_block(text) => {
             out.push_str(if text.ends_with('\n') { " |\n" } else { " |-\n" });
@@ -101,7 +101,8 @@ fn is_break(char: char) -> bool {
     matches!(char, '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-fn plain_or_quoted(text: &str) -> String {
+/// A text as a key or value in one line.
+pub(crate) fn plain_or_quoted(text: &str) -> String {
     if is_plain(text) { text.to_owned() } else { quoted(text) }
 }
 

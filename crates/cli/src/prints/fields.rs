@@ -105,3 +105,11 @@ pub(crate) const CHANGES: Fields = &[
     ("spec[].before.**", "that before; absent when it is new"),
     ("spec[].after.**", "that after; absent when it was removed"),
 ];
+
+/// `commands::blame::Push`
+pub(crate) const PUSH: Fields = &[
+    ("snapshot", "the snapshot that the push made"),
+    ("time", "when"),
+    ("author", "who"),
+    ("message", "why, in the author's words"),
+];

@@ -361,13 +361,16 @@ impl Service {
     }
 
     fn log(&self, request: &v1::LogRequest) -> Result<Parts<v1::LogEntry>, Failure> {
-        let channel = parse_channel(&request.channel)?;
         let limit = match request.limit {
             0 => DEFAULT_LOG,
             limit => limit.min(MAX_LOG),
         };
-        let head = self.core.state().fleet.channel(&channel)?.snapshot;
-        Ok(parts(Walk::new(Arc::clone(&self.core), head, limit), Walk::step))
+        let head = match request.channel.as_str() {
+            "" if request.from.is_some() => None,
+            name => self.core.state().fleet.channel(&parse_channel(name)?)?.snapshot,
+        };
+        let walk = Walk::new(Arc::clone(&self.core), head, limit, request)?;
+        Ok(parts(walk, Walk::step))
     }
 }
 

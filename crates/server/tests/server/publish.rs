@@ -12,6 +12,99 @@ fn named(name: &str) -> v1::GetChannelRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn history_is_filtered_and_paged_by_the_server() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let mut snapshots = Vec::new();
+    for (component, value) in [
+        ("shop", "1"),
+        ("cart", "1"),
+        ("shop", "2"),
+        ("cart", "2"),
+        ("shop", "2b"),
+    ] {
+        snapshots.push(rig.push("prod", &bundle(component, value)).await.snapshot);
+    }
+    let client = rig.publish().await;
+    let ask = async |request: v1::LogRequest| -> Vec<usize> {
+        let stream = client.clone().log(request).await.unwrap().into_inner();
+        let entries: Vec<v1::LogEntry> = stream.collect::<Result<_, _>>().await.unwrap();
+        let place = |entry: &v1::LogEntry| snapshots.iter().position(|known| *known == entry.snapshot).unwrap();
+        entries.iter().map(place).collect()
+    };
+    let prod = || v1::LogRequest {
+        channel: "prod".to_owned(),
+        ..Default::default()
+    };
+    let shop = || v1::LogRequest {
+        component: "shop".to_owned(),
+        ..prod()
+    };
+    assert_eq!(ask(shop()).await, [4, 2, 0]);
+    assert_eq!(
+        ask(v1::LogRequest {
+            skip: 1,
+            limit: 1,
+            ..shop()
+        })
+        .await,
+        [2]
+    );
+    let behind = v1::LogRequest {
+        from: Some(snapshots[2].clone()),
+        ..shop()
+    };
+    assert_eq!(ask(behind.clone()).await, [2, 0]);
+    let nameless = v1::LogRequest {
+        channel: String::new(),
+        ..behind
+    };
+    assert_eq!(ask(nameless).await, [2, 0]);
+    assert_eq!(
+        ask(v1::LogRequest {
+            author: "nobody".to_owned(),
+            ..prod()
+        })
+        .await,
+        [0; 0]
+    );
+    let counted = v1::LogRequest {
+        count_objects: true,
+        limit: 1,
+        ..prod()
+    };
+    let entry = client
+        .clone()
+        .log(counted)
+        .await
+        .unwrap()
+        .into_inner()
+        .next()
+        .await
+        .unwrap()
+        .unwrap();
+    let expected = v1::ObjectCounts {
+        changed: 1,
+        ..Default::default()
+    };
+    assert_eq!(entry.changes[0].objects, Some(expected));
+    let nothing = v1::LogRequest {
+        from: Some(wire(ObjectHash::of(b"absent"))),
+        ..prod()
+    };
+    let first = client
+        .clone()
+        .log(nothing)
+        .await
+        .unwrap()
+        .into_inner()
+        .next()
+        .await
+        .unwrap();
+    assert_refused(first, Code::NotFound, &["is not in the store"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn push_goes_from_upload_to_history() {
     let rig = Rig::start().await;
     rig.create_channel("prod").await;
@@ -51,7 +144,7 @@ async fn push_goes_from_upload_to_history() {
 
     let request = v1::LogRequest {
         channel: "prod".to_owned(),
-        limit: 0,
+        ..Default::default()
     };
     let log: Vec<_> = client
         .log(request)
@@ -75,6 +168,7 @@ async fn push_goes_from_upload_to_history() {
     let request = v1::LogRequest {
         channel: "prod".to_owned(),
         limit: 1,
+        ..Default::default()
     };
     let log: Vec<_> = client
         .log(request)

@@ -214,7 +214,7 @@ fn parse_var(text: &str) -> Result<(String, Value), String> {
     Ok((name, value))
 }
 
-fn parse_ttl(text: &str) -> Result<Duration, String> {
+pub(in crate::commands) fn parse_ttl(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is no duration: write a number and s, m, h or d, for example 24h");
     let unit = text.chars().last().ok_or_else(bad)?;
     let seconds = match unit {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::output::{
-    Table, age, bad, bold, dim, good,
+    Table, age, bad, bold, count, dim, good,
     health::{self, State},
     one_line, warn,
 };
@@ -22,6 +22,8 @@ use crate::output::{
 const BAR: usize = 30;
 /// Most kinds of problems listed in text; JSON has those of every cluster.
 const MAX_LISTED: usize = 20;
+/// Reason of a problem by which an agent tells of an object that it cannot work out.
+const HELD: &str = "Held";
 
 /// How far a channel is, as JSON too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,6 +47,8 @@ pub(crate) struct Counts {
     pub(crate) joined: usize,
     pub(crate) connected: usize,
     pub(crate) converged: usize,
+    /// Clusters that hold objects which cannot be worked out there.
+    pub(crate) holding: usize,
 }
 
 /// A component in numbers.
@@ -83,6 +87,7 @@ impl Summary {
             joined: number(|cluster| cluster.joined),
             connected: number(|cluster| cluster.connected),
             converged: number(|cluster| cluster.converged),
+            holding: number(is_holding),
         };
         let mut unhealthy: Vec<_> = clusters.iter().filter_map(Unhealthy::of).collect();
         unhealthy.sort_by(|a, b| a.cluster.cmp(&b.cluster));
@@ -113,8 +118,54 @@ impl Summary {
         }
         if !self.unhealthy.is_empty() {
             out.push_str(&format!("\n{}", problems(&self.unhealthy, now)));
+            out.push_str(&self.look_first());
         }
         out
+    }
+
+    /// Is there nothing left to wait for: every cluster converged, and no component ill?
+    pub(crate) fn is_settled(&self) -> bool {
+        let well = |health: &Health| matches!(health, Health::Current | Health::Unknown);
+        self.clusters.converged == self.clusters.total
+            && self
+                .components
+                .iter()
+                .all(|component| component.health.keys().all(well))
+    }
+
+    /// `38/40`, in the colour of it.
+    pub(crate) fn converged(&self) -> String {
+        fraction(self.clusters.converged, self.clusters.total)
+    }
+
+    /// The problem that most clusters have, in a line.
+    pub(crate) fn first_problem(&self) -> Option<String> {
+        let groups = groups(&self.unhealthy);
+        let group = groups.first()?;
+        let first = group.first()?;
+        let others = match group.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        Some(format!("{}{others}: {}", first.cluster, first.line()))
+    }
+
+    /// What explains the first problem.
+    fn look_first(&self) -> String {
+        let groups = groups(&self.unhealthy);
+        let Some(first) = groups.first().and_then(|group| group.first()) else {
+            return String::new();
+        };
+        let object = first.object.as_ref().map(|id| {
+            let namespace = id
+                .namespace
+                .as_ref()
+                .map(|namespace| format!("{namespace}/"))
+                .unwrap_or_default();
+            format!(" {}/{namespace}{}", id.kind.to_lowercase(), id.name)
+        });
+        let command = format!("driftless explain {}{}", first.cluster, object.unwrap_or_default());
+        format!("\n{}\n", dim(format!("more of the first: `{command}`")))
     }
 
     fn head(&self, now: Timestamp) -> String {
@@ -129,6 +180,7 @@ impl Summary {
             joined,
             connected,
             converged,
+            holding,
         } = self.clusters;
         let at = snapshot.map_or_else(
             || "no snapshot yet".to_owned(),
@@ -149,6 +201,20 @@ impl Summary {
             fraction(converged, total),
             dim(format!("{joined} joined, {connected} connected")),
         ));
+        let away = joined.saturating_sub(connected);
+        let notes = [
+            (away > 0).then(|| bad(format!("{away} disconnected"))),
+            (holding > 0).then(|| {
+                bad(format!(
+                    "{} objects that cannot be worked out",
+                    count(holding, "cluster") + if holding == 1 { " holds" } else { " hold" }
+                ))
+            }),
+        ];
+        let notes: Vec<_> = notes.into_iter().flatten().collect();
+        if !notes.is_empty() {
+            out.push_str(&format!("{}\n", notes.join(", ")));
+        }
         out
     }
 
@@ -259,8 +325,13 @@ impl Unhealthy {
     }
 }
 
-/// The problems, worst spread first: what many clusters share is one line.
-fn problems(unhealthy: &[Unhealthy], now: Timestamp) -> String {
+fn is_holding(cluster: &Cluster) -> bool {
+    let mut components = cluster.status.iter().flat_map(|status| status.components.values());
+    components.any(|component| component.problems.iter().any(|problem| problem.reason == HELD))
+}
+
+/// The problems by what they are about, worst spread first.
+fn groups(unhealthy: &[Unhealthy]) -> Vec<Vec<&Unhealthy>> {
     let mut groups: BTreeMap<_, Vec<&Unhealthy>> = BTreeMap::new();
     for one in unhealthy {
         groups
@@ -270,6 +341,12 @@ fn problems(unhealthy: &[Unhealthy], now: Timestamp) -> String {
     }
     let mut groups: Vec<_> = groups.into_values().collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+    groups
+}
+
+/// The problems, worst spread first: what many clusters share is one line.
+fn problems(unhealthy: &[Unhealthy], now: Timestamp) -> String {
+    let groups = groups(unhealthy);
     let mut table = Table::new(["CLUSTER", "SINCE", "PROBLEM"]);
     for group in groups.iter().take(MAX_LISTED) {
         let [first, others @ ..] = group.as_slice() else {

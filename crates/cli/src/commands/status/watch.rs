@@ -11,11 +11,15 @@ use driftless_client::{
     Client, Error,
     types::{Channel, ChannelStatus, Cluster},
 };
-use driftless_model::name::{ChannelName, ClusterName};
+use driftless_model::{
+    name::{ChannelName, ClusterName},
+    selector::Selector,
+};
 use futures::StreamExt as _;
 
-use super::summary::Summary;
+use super::{is_selected, summary::Summary};
 use crate::{
+    failure::Outcome,
     now,
     output::{self, Output},
 };
@@ -25,44 +29,79 @@ const REDRAW: Duration = Duration::from_secs(1);
 /// Between two tries to reach a server that is gone.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Shows the channel until the reader goes away. Outlives restarts of the server.
-pub(super) async fn follow(client: &Client, channel: &ChannelName, output: &Output) -> Result<()> {
-    let mut screen = Screen::new(output);
-    let mut started = false;
-    loop {
-        match follow_once(client, channel, &mut screen).await {
-            Ok(()) => started = true,
-            Err(error) => {
-                let passing = error.downcast_ref::<Error>().is_some_and(Error::is_retryable);
-                if !passing || !(started || screen.has_shown()) {
-                    return Err(error);
-                }
-                screen.say(&format!("the server is away ({error:#}); trying again"))?;
-            }
-        }
-        tokio::time::sleep(RECONNECT).await;
-    }
+/// What to follow, and how long.
+#[derive(Clone, Copy)]
+pub(super) struct Follow<'a> {
+    pub(super) client: &'a Client,
+    pub(super) channel: &'a ChannelName,
+    /// Only these clusters.
+    pub(super) selector: &'a Selector,
+    /// Stop once all of them are converged and healthy?
+    pub(super) until_settled: bool,
 }
 
-async fn follow_once(client: &Client, channel: &ChannelName, screen: &mut Screen<'_>) -> Result<()> {
-    let mut stream = client.watch_channel(channel).await?;
-    let mut clusters: BTreeMap<ClusterName, Cluster> = BTreeMap::new();
-    let mut record: Option<Channel> = None;
-    let mut redraw = tokio::time::interval(REDRAW);
-    loop {
-        tokio::select! {
-            status = stream.next() => {
-                let Some(status) = status else { return Ok(()) };
-                let ChannelStatus { channel, clusters: changed, retired } = status?;
-                clusters.extend(changed.into_iter().map(|cluster| (cluster.name.clone(), cluster)));
-                clusters.retain(|name, cluster| cluster.channel == channel.name && !retired.contains(name));
-                record = Some(channel);
+impl Follow<'_> {
+    /// Shows the channel until the reader goes away, or until it is settled or `timeout` is over.
+    pub(super) async fn run(self, output: &Output, timeout: Option<Duration>) -> Result<Outcome> {
+        let mut screen = Screen::new(output, self.until_settled);
+        let followed = self.follow(&mut screen);
+        let outcome = match timeout {
+            None => followed.await.map(|()| Outcome::Success)?,
+            Some(timeout) => match tokio::time::timeout(timeout, followed).await {
+                Ok(settled) => settled.map(|()| Outcome::Success)?,
+                Err(_) => Outcome::Found,
+            },
+        };
+        screen.end()?;
+        Ok(outcome)
+    }
+
+    /// Outlives restarts of the server.
+    async fn follow(self, screen: &mut Screen<'_>) -> Result<()> {
+        let mut started = false;
+        loop {
+            match self.follow_once(screen).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => started = true,
+                Err(error) => {
+                    let passing = error.downcast_ref::<Error>().is_some_and(Error::is_retryable);
+                    if !passing || !(started || screen.has_shown()) {
+                        return Err(error);
+                    }
+                    screen.say(&format!("the server is away ({error:#}); trying again"))?;
+                }
             }
-            _ = redraw.tick() => {}
+            tokio::time::sleep(RECONNECT).await;
         }
-        if let Some(channel) = &record {
-            let all: Vec<_> = clusters.values().cloned().collect();
-            screen.show(Summary::of(channel.clone(), &all))?;
+    }
+
+    /// Gives whether all is settled; not when the server ended the stream.
+    async fn follow_once(self, screen: &mut Screen<'_>) -> Result<bool> {
+        let mut stream = self.client.watch_channel(self.channel).await?;
+        let mut clusters: BTreeMap<ClusterName, Cluster> = BTreeMap::new();
+        let mut record: Option<Channel> = None;
+        let mut redraw = tokio::time::interval(REDRAW);
+        loop {
+            tokio::select! {
+                status = stream.next() => {
+                    let Some(status) = status else { return Ok(false) };
+                    let ChannelStatus { channel, clusters: changed, retired } = status?;
+                    clusters.extend(changed.into_iter().map(|cluster| (cluster.name.clone(), cluster)));
+                    clusters.retain(|name, cluster| cluster.channel == channel.name && !retired.contains(name));
+                    record = Some(channel);
+                }
+                _ = redraw.tick() => {}
+            }
+            if let Some(channel) = &record {
+                let selected = clusters.values().filter(|cluster| is_selected(self.selector, cluster));
+                let all: Vec<_> = selected.cloned().collect();
+                let summary = Summary::of(channel.clone(), &all);
+                let is_settled = self.until_settled && summary.is_settled();
+                screen.show(summary)?;
+                if is_settled {
+                    return Ok(true);
+                }
+            }
         }
     }
 }
@@ -85,11 +124,14 @@ enum Mode {
     Lines,
     /// A document per change.
     Documents,
+    /// A document at the end.
+    Last,
 }
 
 impl<'a> Screen<'a> {
-    fn new(output: &'a Output) -> Self {
+    fn new(output: &'a Output, until_settled: bool) -> Self {
         let mode = match output.is_text() {
+            false if until_settled => Mode::Last,
             false => Mode::Documents,
             true if std::io::stdout().is_terminal() => Mode::Live,
             true => Mode::Lines,
@@ -113,10 +155,18 @@ impl<'a> Screen<'a> {
             Mode::Lines if self.last.as_ref().map(Summary::line) != Some(summary.line()) => {
                 output::write(&format!("{} {}\n", now().strftime("%H:%M:%SZ"), summary.line()))?;
             }
-            Mode::Documents | Mode::Lines => {}
+            Mode::Documents | Mode::Lines | Mode::Last => {}
         }
         self.last = Some(summary);
         Ok(())
+    }
+
+    /// Shows what was kept for the end.
+    fn end(self) -> Result<()> {
+        match self.last {
+            Some(last) if self.mode == Mode::Last => self.output.print(&last, |_| String::new()),
+            _ => Ok(()),
+        }
     }
 
     /// Tells what is no state of the channel.

@@ -81,7 +81,8 @@ fn text_has_numbers_components_and_problems() {
         COMPONENT  BUNDLE        CONVERGED  HEALTH\n\
         shop       010101010101  1/3        Current 2, Failed 1\n\n\
         CLUSTER  SINCE  PROBLEM\n\
-        b        30s    ApplyFailed: it says no (and 1 more)\n";
+        b        30s    ApplyFailed: it says no (and 1 more)\n\n\
+        more of the first: `driftless explain b`\n";
     assert_eq!(text, expected);
 }
 
@@ -135,6 +136,44 @@ fn problem_that_many_clusters_share_is_one_line() {
     let text = plain(&Summary::of(channel(), &clusters).text(Timestamp::from_second(60).unwrap()));
     let expected = "CLUSTER       SINCE  PROBLEM\n\
         b and 2 more  30s    ApplyFailed: it says no\n\
-        a             10s    NotHealthy: it says no\n";
+        a             10s    NotHealthy: it says no\n\n\
+        more of the first: `driftless explain b`\n";
     assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
+fn what_is_away_or_held_is_counted_under_the_bar() {
+    let mut gone = cluster("a", 1, vec![]);
+    gone.connected = false;
+    let mut held = problem("Held", 5, true);
+    held.object = Some(ManifestId {
+        group: "apps".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: Some("shop".to_owned()),
+        name: "web".to_owned(),
+    });
+    let summary = Summary::of(channel(), &[gone, cluster("b", 1, vec![held])]);
+    let text = plain(&summary.text(Timestamp::from_second(60).unwrap()));
+    assert!(
+        text.contains("\n1 disconnected, 1 cluster holds objects that cannot be worked out\n"),
+        "{text}"
+    );
+    assert_eq!(summary.clusters.holding, 1);
+    let first = plain(&summary.first_problem().unwrap());
+    assert!(
+        first.starts_with("a: Offline: ") || first.starts_with("b: Held "),
+        "{first}"
+    );
+}
+
+#[test]
+fn settled_is_converged_and_healthy() {
+    let summary = |clusters: &[Cluster]| Summary::of(channel(), clusters);
+    assert!(summary(&[cluster("a", 1, vec![])]).is_settled());
+    assert!(!summary(&[cluster("a", 2, vec![])]).is_settled(), "it is behind");
+    assert!(
+        !summary(&[cluster("a", 1, vec![problem("Unhealthy", 5, false)])]).is_settled(),
+        "it is ill"
+    );
+    assert!(summary(&[]).is_settled());
 }
