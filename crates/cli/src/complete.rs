@@ -73,6 +73,8 @@ fn names_of(words: &str, argument: &str) -> Option<Names> {
         ("channel create" | "cluster enroll", "name" | "cluster") => None,
         ("context use" | "context remove", "name") | (_, "context") => Some(Names::Contexts),
         ("show", "what") => Some(Names::SnapshotsAndChannels),
+        ("log", "what") => Some(Names::Channels),
+        ("history", "what") => Some(Names::Components),
         ("diff", "what") => Some(Names::SnapshotsChannelsAndPaths),
         (_, "expect_parent") => Some(Names::Snapshots),
         ("cluster move", "to") | (_, "channel") => Some(Names::Channels),
@@ -198,7 +200,8 @@ mod tests {
 
     #[test]
     fn arguments_are_known_by_their_names() {
-        assert_eq!(names_of("log", "channel"), Some(Names::Channels));
+        assert_eq!(names_of("history", "channel"), Some(Names::Channels));
+        assert_eq!(names_of("log", "what"), Some(Names::Channels));
         assert_eq!(names_of("view", "cluster"), Some(Names::Clusters));
         assert_eq!(names_of("cluster enroll", "cluster"), None);
         assert_eq!(names_of("cluster enroll", "channel"), Some(Names::Channels));

@@ -372,10 +372,11 @@ impl Runs {
                 .map(|version| format!("Kubernetes {}", one_line(version))),
         ];
         let versions: Vec<_> = versions.into_iter().flatten().collect();
-        let mut facts = vec![(
-            "agent",
-            format!("{agent}  {}", dim(versions.join(", "))).trim_end().to_owned(),
-        )];
+        let agent = match versions.as_slice() {
+            [] => agent,
+            versions => format!("{agent}  {}", dim(versions.join(", "))),
+        };
+        let mut facts = vec![("agent", agent)];
         let Some(health) = self.health else {
             return facts;
         };
