@@ -184,7 +184,7 @@ async fn script(golden: &mut Golden) -> Result<()> {
         .case("log-component", &["log", "prod", "--component", "shop", "-n", "1"])
         .await?;
     golden
-        .in_forms("show-object", &["show", "prod~1:shop/deploy/web"], &["json", "name"])
+        .in_forms("show-object", &["show", "prod~1:shop/deploy/web"], &["yaml", "name"])
         .await?;
     golden.case("show-too-far", &["show", "prod~9"]).await?;
     golden
