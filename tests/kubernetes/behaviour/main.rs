@@ -3,6 +3,7 @@
 //! Where the two differ in what a test observes, the simulator is wrong.
 
 mod apply;
+mod differing;
 mod disputes;
 mod enrolled;
 mod idle;
