@@ -15,8 +15,8 @@ pub(crate) struct Acknowledged {
     pub(crate) content: Content,
     /// The channel's snapshot after it.
     pub(crate) snapshot: ObjectHash,
-    /// The journal entry that holds it; `None` where a repeated request found it in the channel already.
-    pub(crate) sequence: Option<u64>,
+    /// The journal entry that holds it.
+    pub(crate) sequence: u64,
 }
 
 /// What one pusher sent and was told, in the order of its pushes.
@@ -123,12 +123,8 @@ impl History {
                 last = Some(place);
                 let told = by_snapshot.get(&acknowledged.snapshot);
                 let told = *told.with_context(|| format!("not in the channel's history: {acknowledged:?}"))?;
-                // A repeated request is told of the newest snapshot, which holds its push and maybe later ones.
-                let fits = if acknowledged.sequence.is_some() {
-                    told == place
-                } else {
-                    told >= place
-                };
+                // Of a repeated request too: its pusher is told what came of it the first time.
+                let fits = told == place;
                 ensure!(fits, "told of snapshot {told}, is in {place}: {acknowledged:?}");
             }
         }
@@ -172,7 +168,7 @@ mod tests {
         }
     }
 
-    fn acknowledged(number: u8, sets: &[(&str, u8)], sequence: Option<u64>) -> Acknowledged {
+    fn acknowledged(number: u8, sets: &[(&str, u8)], sequence: u64) -> Acknowledged {
         Acknowledged {
             content: content(sets),
             snapshot: hash(number),
@@ -209,17 +205,14 @@ mod tests {
     #[test]
     fn whole_history_is_fine() {
         let (history, mut account) = pushed(&[1, 2, 3]);
-        account.acknowledged = vec![
-            acknowledged(101, &[("a", 1)], Some(5)),
-            acknowledged(103, &[("a", 2)], None),
-        ];
+        account.acknowledged = vec![acknowledged(101, &[("a", 1)], 5), acknowledged(102, &[("a", 2)], 6)];
         assert_eq!(verdict(&history, account), "fine");
     }
 
     #[test]
     fn lost_push_is_found() {
         let (history, mut account) = pushed(&[1]);
-        account.acknowledged = vec![acknowledged(101, &[("a", 2)], Some(5))];
+        account.acknowledged = vec![acknowledged(101, &[("a", 2)], 5)];
         assert!(verdict(&history, account).starts_with("acknowledged and lost"));
     }
 
@@ -232,10 +225,7 @@ mod tests {
     #[test]
     fn swapped_pushes_are_found() {
         let (history, mut account) = pushed(&[1, 2]);
-        account.acknowledged = vec![
-            acknowledged(102, &[("a", 2)], Some(5)),
-            acknowledged(101, &[("a", 1)], Some(6)),
-        ];
+        account.acknowledged = vec![acknowledged(102, &[("a", 2)], 5), acknowledged(101, &[("a", 1)], 6)];
         assert!(verdict(&history, account).starts_with("acknowledged after a later one"));
     }
 

@@ -184,9 +184,7 @@ impl Storm {
         self.served.kill();
         self.history.check(accounts)?;
         for acknowledged in accounts.iter().flat_map(|account| &account.acknowledged) {
-            let Some(sequence) = acknowledged.sequence else {
-                continue;
-            };
+            let sequence = acknowledged.sequence;
             let entry = self.served.bucket().join(format!("journal/{sequence:020}"));
             let text = std::fs::read_to_string(&entry).with_context(|| format!("no {}", entry.display()))?;
             ensure!(
@@ -205,13 +203,11 @@ impl Storm {
 
     fn summary(&self, crashes: u64, accounts: &[Account], took: Duration) -> String {
         let count = |of: fn(&Account) -> usize| accounts.iter().map(of).sum::<usize>();
-        let repeated = |account: &Account| account.acknowledged.iter().filter(|one| one.sequence.is_none()).count();
         format!(
-            "{crashes} kills in {took:.1?}, a start {:.0?}: {} pushes acknowledged ({} of them to a repeated \
-             request), {} without an answer, {} conflicts; {} snapshots, all accounted for",
+            "{crashes} kills in {took:.1?}, a start {:.0?}: {} pushes acknowledged, {} without an answer, \
+             {} conflicts; {} snapshots, all accounted for",
             self.usual_start(),
             count(|account| account.acknowledged.len()),
-            count(repeated),
             count(|account| account.unanswered),
             count(|account| account.conflicts),
             self.history.len(),

@@ -1,6 +1,6 @@
-//! The real server, killed and starved: nothing acknowledged is lost, nothing unfinished is seen.
+//! The real server, killed, starved and crowded: nothing acknowledged is lost, nothing unfinished is seen.
 //!
-//! [`kills`] and [`full_disk`] are the tests; [`served`] is the server they hurt, [`pushers`] what keeps it busy,
+//! [`kills`], [`full_disk`] and [`teams`] are the tests; [`served`] is the server they hurt, [`pushers`] what keeps it busy,
 //! and [`history`] the judge of what a channel remembers afterwards.
 
 mod full_disk;
@@ -8,3 +8,4 @@ mod history;
 mod kills;
 mod pushers;
 mod served;
+mod teams;

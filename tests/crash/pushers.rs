@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use driftless_client::{Client, Push, push::Parent};
 use driftless_model::{
     bundle::Bundle,
@@ -75,11 +75,14 @@ impl Pusher {
             .collect();
         account.sent.insert(content.clone());
         match self.client.push(push, |_| {}).await {
-            Ok(pushed) => account.acknowledged.push(Acknowledged {
-                content,
-                snapshot: pushed.snapshot,
-                sequence: (!pushed.unchanged).then_some(pushed.sequence),
-            }),
+            Ok(pushed) => {
+                ensure!(!pushed.unchanged, "a repeated request was taken for a new push");
+                account.acknowledged.push(Acknowledged {
+                    content,
+                    snapshot: pushed.snapshot,
+                    sequence: pushed.sequence,
+                });
+            }
             Err(error) if error.is_conflict() && self.has_rivals => account.conflicts += 1,
             Err(error) if error.is_unreachable() || error.is_retryable() => account.unanswered += 1,
             Err(error) => return Err(error.into()),

@@ -35,7 +35,16 @@ async fn join(world: &World<'_>, plane: &ControlPlane) -> Result<Other> {
     let facts = ["--label", "region=us", "--var", "replicas=1"];
     world.driftless(&[&enroll[..], &facts].concat()).await?;
     let kubeconfig = plane.kubeconfig_of(OTHER).await?.display().to_string();
-    let arguments = ["--join", "other", "--kubeconfig", &kubeconfig, "--namespace", OTHER, "--state", "other-state"];
+    let arguments = [
+        "--join",
+        "other",
+        "--kubeconfig",
+        &kubeconfig,
+        "--namespace",
+        OTHER,
+        "--state",
+        "other-state",
+    ];
     let agent = world.home().spawn("other", Program::Agent, &arguments)?;
     Ok(Other { client, _agent: agent })
 }
@@ -51,7 +60,8 @@ fn write_application(world: &World<'_>) -> Result<()> {
                 "spec": {"containers": [{"name": "web", "image": "registry.example/web:1"}]}}}});
     let settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
         "data": {"cluster": "${cluster.name}", "greeting": "hello"}});
-    let extra = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "retention"}, "data": {"days": "30"}});
+    let extra =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "retention"}, "data": {"days": "30"}});
     fs::write(folder.join("web.json"), web.to_string())?;
     fs::write(folder.join("settings.json"), settings.to_string())?;
     let file = json!({"version": 1, "channel": CHANNEL, "components": [{
@@ -94,8 +104,12 @@ async fn one_snapshot_runs_differently_on_two_clusters() -> Result<()> {
         return Ok(());
     };
     let world = World::new(europe, "differing").await?;
-    world.driftless(&["cluster", "label", world.name(), "region=eu"]).await?;
-    world.driftless(&["cluster", "vars", world.name(), "replicas=3"]).await?;
+    world
+        .driftless(&["cluster", "label", world.name(), "region=eu"])
+        .await?;
+    world
+        .driftless(&["cluster", "vars", world.name(), "replicas=3"])
+        .await?;
     let _agent = world.agent().await?;
     let other = join(&world, &america).await?;
     let here = europe.client()?;
@@ -103,9 +117,7 @@ async fn one_snapshot_runs_differently_on_two_clusters() -> Result<()> {
 
     write_application(&world)?;
     world.driftless(&["push", "-m", "first"]).await?;
-    let eu = |name: &str, replicas: u32| {
-        json!({"replicas": replicas, "settings": {"cluster": name, "greeting": "bonjour"}, "retention": true})
-    };
+    let eu = |name: &str, replicas: u32| json!({"replicas": replicas, "settings": {"cluster": name, "greeting": "bonjour"}, "retention": true});
     let us = |replicas: u32| json!({"replicas": replicas, "settings": {"cluster": OTHER, "greeting": "hello"}, "retention": false});
     until(&here, namespace, "europe to run the overlay", eu(world.name(), 3)).await?;
     until(&other.client, namespace, "america to run without it", us(1)).await?;
@@ -118,20 +130,33 @@ async fn one_snapshot_runs_differently_on_two_clusters() -> Result<()> {
     ensure!(said.len() == 2, "{view}");
 
     // A change of a cluster reaches its agent as a push does.
-    world.driftless(&["cluster", "vars", OTHER, "replicas=2", "--overwrite"]).await?;
+    world
+        .driftless(&["cluster", "vars", OTHER, "replicas=2", "--overwrite"])
+        .await?;
     until(&other.client, namespace, "america to scale", us(2)).await?;
-    world.driftless(&["cluster", "label", OTHER, "region=eu", "--overwrite"]).await?;
+    world
+        .driftless(&["cluster", "label", OTHER, "region=eu", "--overwrite"])
+        .await?;
     until(&other.client, namespace, "america to move to europe", eu(OTHER, 2)).await?;
-    world.driftless(&["cluster", "label", OTHER, "region=us", "--overwrite"]).await?;
+    world
+        .driftless(&["cluster", "label", OTHER, "region=us", "--overwrite"])
+        .await?;
     until(&other.client, namespace, "america to come back", us(2)).await?;
 
     // A variable that one of them lacks is refused, and nothing changes.
-    world.driftless(&["cluster", "vars", world.name(), "colour=red"]).await?;
+    world
+        .driftless(&["cluster", "vars", world.name(), "colour=red"])
+        .await?;
     let settings = world.home().path().join("shop/settings.json");
     let text = fs::read_to_string(&settings)?.replace("hello", "${cluster.vars.colour}");
     fs::write(&settings, text)?;
     let said = world.home().driftless(&["push"]).await?.expect_failure()?;
-    for words in ["settings", "data.greeting", "`${cluster.vars.colour}` is not defined", OTHER] {
+    for words in [
+        "settings",
+        "data.greeting",
+        "`${cluster.vars.colour}` is not defined",
+        OTHER,
+    ] {
         ensure!(said.contains(words), "no {words:?} in: {said}");
     }
     until(&other.client, namespace, "america to stay as it was", us(2)).await
