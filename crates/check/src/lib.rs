@@ -154,6 +154,18 @@ impl Checks {
         findings
     }
 
+    /// Whether `findings` of `pushed` may change with more manifests of the snapshot known: names and selectors may be
+    /// found there after all, and custom kinds defined.
+    #[must_use]
+    pub fn may_depend_on_more(pushed: &[Placed], findings: &[Finding]) -> bool {
+        let is_reference = |finding: &Finding| matches!(finding.rule, Rule::SelectsNothing | Rule::MissingReference);
+        let is_custom = |placed: &Placed| {
+            let id = placed.manifest.id();
+            driftless_model::kinds::scope(&id.group, &id.kind).is_none()
+        };
+        findings.iter().any(is_reference) || pushed.iter().any(is_custom)
+    }
+
     /// What is wrong with an object by itself. What only some of the versions refuse says which.
     fn structure(&self, definitions: &Definitions, manifest: &Manifest, object: &Value) -> Vec<Fault> {
         let mut found: BTreeMap<Fault, Vec<Minor>> = BTreeMap::new();

@@ -286,3 +286,15 @@ fn custom_versions_that_are_not_served_are_refused() {
         "{found:?}"
     );
 }
+
+#[test]
+fn only_references_and_custom_kinds_ask_for_the_rest_of_the_snapshot() {
+    let depends = |content: &str| {
+        let pushed = placed(content);
+        Checks::may_depend_on_more(&pushed, &Checks::new([], []).run(&pushed))
+    };
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {selector: {app: web}}\n";
+    assert!(depends(service));
+    assert!(depends(&widget("v1", "{}")));
+    assert!(!depends(DEPLOYMENT), "what is wrong with it stays wrong");
+}

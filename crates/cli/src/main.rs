@@ -17,7 +17,9 @@ mod complete;
 mod config;
 mod demo;
 mod failure;
+mod followers;
 mod moment;
+
 mod open_files;
 mod output;
 mod prints;
@@ -30,6 +32,7 @@ mod scalar;
 mod secret_file;
 mod sources;
 mod target;
+mod validation;
 
 use std::process::ExitCode;
 

@@ -6,16 +6,17 @@ use anyhow::Result;
 use driftless_model::name::ClusterName;
 use serde::Serialize;
 
-use super::push::{differences, surplus};
+use super::push::{check, differences, surplus};
 use crate::{
     app::App,
     failure::{Advice, Outcome},
+    followers::Followers,
     output::{
         self,
         changes::{self, ComponentDiff},
     },
     prints::{self, Part, Prints, fields},
-    sources,
+    sources, validation,
 };
 
 /// Show what a push would change, or how two snapshots, channels or clusters differ
@@ -38,6 +39,8 @@ pub(crate) struct Args {
     cluster: Option<ClusterName>,
     #[command(flatten)]
     detail: refs::Detail,
+    #[command(flatten)]
+    validation: validation::Flags,
     #[command(flatten)]
     sources: sources::Flags,
 }
@@ -70,6 +73,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         prune_components,
         cluster,
         detail,
+        validation,
     } = args;
     let components = match what.as_slice() {
         // With a component and no channel it is two snapshots of which only that is compared.
@@ -77,7 +81,9 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             let component = sources.component.as_ref();
             refs::between(&app.client()?, before, after, cluster.as_ref(), component).await?
         }
-        names if sources.is_given() || names.is_empty() => of_sources(app, names, sources, prune_components).await?,
+        names if sources.is_given() || names.is_empty() => {
+            of_sources(app, names, sources, &validation, prune_components).await?
+        }
         _ => {
             let hint = "name two snapshots or channels, or give files with --component and --channel";
             return Err(Advice::new("there is nothing to compare with", hint).into());
@@ -103,17 +109,25 @@ fn names(found: &Differences) -> Vec<String> {
 }
 
 /// What pushing the sources would change.
-async fn of_sources(app: &App, names: &[String], sources: sources::Flags, prune: bool) -> Result<Vec<ComponentDiff>> {
+async fn of_sources(
+    app: &App,
+    names: &[String],
+    sources: sources::Flags,
+    validation: &validation::Flags,
+    prune: bool,
+) -> Result<Vec<ComponentDiff>> {
     let desired = tokio::task::block_in_place(|| sources.read(names, ""))?;
     let client = app.client()?;
     let channel = client.channel(&desired.channel).await?;
     let remove = surplus(&desired, &channel, prune);
+    let followers = Followers::new(&client, &channel);
+    check(validation, &desired, &client, &channel, &followers, &remove, "").await?;
     let bundles: Vec<_> = desired
         .components
         .into_iter()
         .map(|component| component.bundle)
         .collect();
-    let mut diffs = differences(&client, &channel, &bundles, &remove).await?;
+    let mut diffs = differences(&client, &channel, &followers, &bundles, &remove).await?;
     diffs.retain(|diff| diff.before != diff.after);
     Ok(diffs)
 }

@@ -15,10 +15,12 @@ use serde::Serialize;
 use crate::{
     app::App,
     failure::{Advice, Outcome},
+    followers::Followers,
     output::{self, changes::ComponentDiff},
     prints::{self, Part, Prints, fields},
     provenance, resolve,
     sources::{self, Component, Desired, Problems},
+    validation,
 };
 
 /// Make manifests the new versions of components
@@ -50,6 +52,8 @@ pub(crate) struct Args {
     /// Remove the channel's components that driftless.yaml does not list
     #[arg(long, conflicts_with_all = ["component", "what"])]
     prune_components: bool,
+    #[command(flatten)]
+    validation: validation::Flags,
     #[command(flatten)]
     sources: sources::Flags,
 }
@@ -119,6 +123,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         dry_run,
         allow_empty,
         prune_components,
+        validation,
     } = args;
     let so = ": nothing was pushed";
     let desired = tokio::task::block_in_place(|| sources.read(&what, so))?;
@@ -129,6 +134,8 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     let before = client.channel(&desired.channel).await?;
     let remove = surplus(&desired, &before, prune_components);
     check_dependencies(&desired, &before, &remove, so)?;
+    let followers = Followers::new(&client, &before);
+    check(&validation, &desired, &client, &before, &followers, &remove, so).await?;
     let expected_parent = match expect_parent.as_deref() {
         None => None,
         Some("none") => Some(Parent::Empty),
@@ -140,9 +147,12 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         .into_iter()
         .map(|component| component.bundle)
         .collect();
-    let mut report = compare(&client, &before, &bundles, &remove).await?;
+    let mut report = compare(&client, &before, &followers, &bundles, &remove).await?;
     report.dry_run = dry_run;
-    if !dry_run {
+    // What is as wanted needs no push; with an expected parent the server has to say whether it still is.
+    if report.unchanged && expected_parent.is_none() {
+        report.sequence = (!dry_run).then_some(0);
+    } else if !dry_run {
         let push = Push {
             channel: desired.channel,
             bundles,
@@ -193,6 +203,31 @@ pub(crate) fn surplus(desired: &Desired, channel: &Channel, prune: bool) -> BTre
     there.filter(|name| !listed.contains(*name)).cloned().collect()
 }
 
+/// Makes all checks that need to know what the channel has, and on which clusters.
+pub(crate) async fn check(
+    validation: &validation::Flags,
+    desired: &Desired,
+    client: &Client,
+    channel: &Channel,
+    followers: &Followers<'_>,
+    gone: &BTreeSet<ComponentName>,
+    so: &str,
+) -> Result<()> {
+    let components: Vec<_> = desired
+        .components
+        .iter()
+        .map(|component| validation::Component {
+            name: &component.bundle.component,
+            hash: component.bundle.hash(),
+            placed: &component.placed,
+        })
+        .collect();
+    followers.check(&desired.components, so).await?;
+    validation
+        .check(client, channel, followers, &components, gone, so)
+        .await
+}
+
 fn check_dependencies(desired: &Desired, channel: &Channel, gone: &BTreeSet<ComponentName>, so: &str) -> Result<()> {
     let there = |name: &ComponentName| channel.components.contains_key(name) && !gone.contains(name);
     let lines = desired.unknown_dependencies(there);
@@ -206,6 +241,7 @@ fn check_dependencies(desired: &Desired, channel: &Channel, gone: &BTreeSet<Comp
 async fn compare(
     client: &Client,
     channel: &Channel,
+    followers: &Followers<'_>,
     bundles: &[Bundle],
     remove: &BTreeSet<ComponentName>,
 ) -> Result<Report> {
@@ -213,7 +249,7 @@ async fn compare(
         .iter()
         .map(|bundle| (bundle.component.clone(), bundle.manifests().len()))
         .collect();
-    let diffs = differences(client, channel, bundles, remove).await?;
+    let diffs = differences(client, channel, followers, bundles, remove).await?;
     let components: Vec<_> = diffs
         .into_iter()
         .map(|diff| ComponentReport {
@@ -238,6 +274,7 @@ async fn compare(
 pub(crate) async fn differences(
     client: &Client,
     channel: &Channel,
+    followers: &Followers<'_>,
     bundles: &[Bundle],
     remove: &BTreeSet<ComponentName>,
 ) -> Result<Vec<ComponentDiff>> {
@@ -258,21 +295,30 @@ pub(crate) async fn differences(
         .copied()
         .zip(client.bundles(&differing).await?)
         .collect();
-    Ok(all
-        .into_iter()
-        .map(|(name, after)| {
-            let before = before_of(name);
-            let (old, new) = (
+    let changes: Vec<_> = all
+        .iter()
+        .map(|(name, after)| match (before_of(name), after) {
+            (Some(before), Some((_, after))) if before == *after => (None, None),
+            (before, after) => (
                 before.and_then(|before| old.get(&before)),
                 after.map(|(bundle, _)| bundle),
+            ),
+        })
+        .collect();
+    let groups = followers.groups(&changes).await?;
+    let diffs = all.iter().zip(&changes).zip(groups);
+    Ok(diffs
+        .map(|(((name, after), (old, new)), groups)| {
+            let (was, is) = (old.into_iter(), new.into_iter());
+            let objects = diff::manifests(
+                was.flat_map(|bundle| bundle.manifests()),
+                is.flat_map(|bundle| bundle.manifests()),
             );
             let after = after.map(|(_, hash)| hash);
-            if before == after {
-                return ComponentDiff::new(name.clone(), before, after, BTreeMap::new());
+            ComponentDiff {
+                groups,
+                ..ComponentDiff::new((*name).clone(), before_of(name), after, objects).with_spec(*old, *new)
             }
-            let (was, is) = (old.into_iter(), new.into_iter());
-            let objects = diff::manifests(was.flat_map(Bundle::manifests), is.flat_map(Bundle::manifests));
-            ComponentDiff::new(name.clone(), before, after, objects).with_spec(old, new)
         })
         .collect())
 }

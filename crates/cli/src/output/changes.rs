@@ -7,7 +7,7 @@ use driftless_model::{
     diff::{self, Change, FieldChange},
     hash::ObjectHash,
     manifest::ManifestId,
-    name::ComponentName,
+    name::{ClusterName, ComponentName},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -16,6 +16,8 @@ use super::{bad, bold, count, dim, good, warn};
 
 /// Longest value shown in a line; `-o json` has all of it.
 const MAX_VALUE: usize = 120;
+/// Clusters of a group that are named; `-o json` has all of them.
+const MAX_NAMED: usize = 4;
 
 /// How one component differs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -34,6 +36,21 @@ pub(crate) struct ComponentDiff {
     /// What differs in how it is run: its selector, order, overlays, health rules and epoch.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) spec: Vec<FieldChange>,
+    /// What comes of it on the channel's clusters, where those differ: most clusters first. Clusters on which nothing
+    /// changes are in none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) groups: Vec<GroupDiff>,
+}
+
+/// What changes on some clusters.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GroupDiff {
+    /// The clusters.
+    pub(crate) clusters: Vec<ClusterName>,
+    /// The objects that differ on them.
+    #[serde(rename = "changes")]
+    pub(crate) objects: Vec<ObjectDiff>,
 }
 
 /// How one object differs.
@@ -64,6 +81,7 @@ impl ComponentDiff {
             after,
             objects,
             spec: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -104,19 +122,40 @@ impl ComponentDiff {
         for field in &self.spec {
             out.push_str(&format!("{} {}\n", warn("~"), field_line(field)));
         }
-        for ObjectDiff { object, change } in &self.objects {
-            match change {
-                Change::Added => out.push_str(&format!("{}\n", good(format!("+ {object}")))),
-                Change::Removed => out.push_str(&format!("{}\n", bad(format!("- {object}")))),
-                Change::Changed { fields } => {
-                    for field in fields {
-                        out.push_str(&format!("{} {object}  {}\n", warn("~"), field_line(field)));
-                    }
-                }
+        if self.groups.is_empty() {
+            out.push_str(&object_lines(&self.objects));
+        }
+        for GroupDiff { clusters, objects } in &self.groups {
+            out.push_str(&format!("{}: {}\n", bold(named(clusters)), sentence(objects)));
+            for line in object_lines(objects).lines() {
+                out.push_str(&format!("  {line}\n"));
             }
         }
         out
     }
+}
+
+/// `38 clusters (edge-1, edge-2, edge-3, …)`.
+fn named(clusters: &[ClusterName]) -> String {
+    let few: Vec<_> = clusters.iter().take(MAX_NAMED).map(ClusterName::as_str).collect();
+    let more = if clusters.len() > MAX_NAMED { ", …" } else { "" };
+    format!("{} ({}{more})", count(clusters.len(), "cluster"), few.join(", "))
+}
+
+fn object_lines(objects: &[ObjectDiff]) -> String {
+    let mut out = String::new();
+    for ObjectDiff { object, change } in objects {
+        match change {
+            Change::Added => out.push_str(&format!("{}\n", good(format!("+ {object}")))),
+            Change::Removed => out.push_str(&format!("{}\n", bad(format!("- {object}")))),
+            Change::Changed { fields } => {
+                for field in fields {
+                    out.push_str(&format!("{} {object}  {}\n", warn("~"), field_line(field)));
+                }
+            }
+        }
+    }
+    out
 }
 
 /// The first part of a path.

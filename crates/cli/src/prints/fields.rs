@@ -104,6 +104,11 @@ pub(crate) const CHANGES: Fields = &[
     ),
     ("spec[].before.**", "that before; absent when it is new"),
     ("spec[].after.**", "that after; absent when it was removed"),
+    (
+        "groups[].clusters[]",
+        "the clusters of a group that the change treats alike; `groups` is absent where all are treated alike",
+    ),
+    ("groups[].changes[].**", "what changes on them, as in `changes`"),
 ];
 
 /// `commands::blame::Push`

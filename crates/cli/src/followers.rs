@@ -1,0 +1,163 @@
+//! The clusters that follow a channel, as a push or diff sees them: what a change does to each group of them, and
+//! whether it works out on all.
+//!
+//! `push` and `diff` ask; the server is asked for the clusters once, and only where the answer depends on them.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use driftless_client::{
+    Client,
+    types::{Channel, Cluster},
+};
+use driftless_model::{
+    bundle::Bundle,
+    effect::{self, Clusters, Effect},
+    manifest::ManifestId,
+    name::ClusterName,
+    render::{self, Plan, Problem},
+    view::ClusterFacts,
+};
+use tokio::sync::OnceCell;
+
+use crate::{
+    output::changes::{GroupDiff, ObjectDiff},
+    sources::{self, Component, Problems},
+};
+
+/// Clusters named in an error.
+const MAX_NAMED: usize = 5;
+
+/// See the module.
+pub(crate) struct Followers<'a> {
+    client: &'a Client,
+    channel: &'a Channel,
+    all: OnceCell<Vec<Cluster>>,
+}
+
+impl<'a> Followers<'a> {
+    pub(crate) fn new(client: &'a Client, channel: &'a Channel) -> Self {
+        Self {
+            client,
+            channel,
+            all: OnceCell::new(),
+        }
+    }
+
+    /// All of them.
+    pub(crate) async fn all(&self) -> Result<&[Cluster]> {
+        let ask = || async {
+            if self.channel.clusters == 0 {
+                return Ok(Vec::new());
+            }
+            self.client.clusters(Some(&self.channel.name)).await
+        };
+        Ok(self.all.get_or_try_init(ask).await?)
+    }
+
+    async fn facts(&self) -> Result<Vec<ClusterFacts>> {
+        Ok(self.all().await?.iter().map(Cluster::facts).collect())
+    }
+
+    /// What each of the changes does, group by group; none where it is the same on all clusters.
+    pub(crate) async fn groups(&self, changes: &[(Option<&Bundle>, Option<&Bundle>)]) -> Result<Vec<Vec<GroupDiff>>> {
+        let is_concerned = |(before, after): &(Option<&Bundle>, Option<&Bundle>)| {
+            [before, after].into_iter().flatten().any(|bundle| differs(bundle))
+        };
+        if !changes.iter().any(is_concerned) {
+            return Ok(changes.iter().map(|_| Vec::new()).collect());
+        }
+        let facts = self.facts().await?;
+        let clusters = Clusters::new(&facts);
+        let groups = changes.iter().map(|change| {
+            if !is_concerned(change) {
+                return Vec::new();
+            }
+            let (before, after) = (change.0.map(Plan::new), change.1.map(Plan::new));
+            let effects = effect::of_bundles(before.as_ref(), after.as_ref(), &clusters);
+            effects.into_iter().map(|effect| group(effect, &facts)).collect()
+        });
+        Ok(groups.collect())
+    }
+
+    /// Checks overlays and variables: alone, and on every cluster. Problems are printed, all of them.
+    ///
+    /// # Errors
+    /// Where there is one; ends with `so`.
+    pub(crate) async fn check(&self, components: &[Component], so: &str) -> Result<()> {
+        let mut lines = Vec::new();
+        for component in components {
+            let problems = render::check(&component.bundle);
+            lines.extend(problems.iter().map(|problem| placed(component, problem)));
+        }
+        if lines.is_empty() && components.iter().any(|component| differs(&component.bundle)) {
+            let facts = self.facts().await?;
+            let clusters = Clusters::new(&facts);
+            for component in components {
+                for shortfall in effect::shortfalls(&Plan::new(&component.bundle), &clusters) {
+                    let names: Vec<_> = shortfall.clusters.iter().map(|index| &facts[*index].name).collect();
+                    let told = shortfall.held.iter();
+                    lines.extend(told.map(|held| {
+                        let place = place_of(component, &held.id);
+                        format!("{place}{held} ({})", on(&names))
+                    }));
+                }
+            }
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        sources::told(Err(Problems { lines, hint: None }), so)
+    }
+}
+
+/// Can what the bundle comes to differ between clusters?
+fn differs(bundle: &Bundle) -> bool {
+    !bundle.spec().selector.is_empty() || !Plan::new(bundle).is_static()
+}
+
+fn group(effect: Effect, facts: &[ClusterFacts]) -> GroupDiff {
+    let Effect { clusters, objects } = effect;
+    GroupDiff {
+        clusters: clusters.into_iter().map(|index| facts[index].name.clone()).collect(),
+        objects: objects_of(objects),
+    }
+}
+
+fn objects_of(objects: BTreeMap<ManifestId, driftless_model::diff::Change>) -> Vec<ObjectDiff> {
+    objects
+        .into_iter()
+        .map(|(object, change)| ObjectDiff { object, change })
+        .collect()
+}
+
+/// `on edge-1, edge-2 and 36 more`.
+fn on(names: &[&ClusterName]) -> String {
+    let few: Vec<_> = names.iter().take(MAX_NAMED).map(|name| name.as_str()).collect();
+    match names.len().saturating_sub(MAX_NAMED) {
+        0 => format!("on {}", few.join(", ")),
+        more => format!("on {} and {more} more", few.join(", ")),
+    }
+}
+
+fn placed(component: &Component, problem: &Problem) -> String {
+    let place = match problem {
+        Problem::Variable { id, .. } => place_of(component, id),
+        _ => written(component, "/overlays"),
+    };
+    format!("{place}component `{}`: {problem}", component.bundle.component)
+}
+
+/// `shop/web.yaml:3: `, or nothing where it is not known.
+fn place_of(component: &Component, id: &ManifestId) -> String {
+    let found = component.placed.iter().find(|placed| placed.manifest.id() == id);
+    found.map_or_else(
+        || written(component, "/overlays"),
+        |placed| format!("{}: ", placed.place("")),
+    )
+}
+
+fn written(component: &Component, pointer: &str) -> String {
+    let written = component.written.as_ref();
+    written.map_or_else(String::new, |written| format!("{}: ", written.place(pointer)))
+}

@@ -1,0 +1,143 @@
+//! The checks before a push, as flags and as words: which Kubernetes versions they are for, what is told, and whether
+//! the push goes on.
+//!
+//! `push` and `diff` call [`Flags::check`] when they know what the channel has. What is checked is decided in
+//! `driftless-check`.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use driftless_check::{Checks, Finding, Minor, Severity};
+use driftless_client::{Client, types::Channel};
+use driftless_model::{bundle::Bundle, hash::ObjectHash, intake::Placed, manifest::Manifest, name::ComponentName};
+
+use crate::{
+    failure::Advice,
+    followers::Followers,
+    output::{self, count},
+};
+
+/// How manifests are checked before they leave this machine.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Checks")]
+#[group(id = "validation")]
+pub(crate) struct Flags {
+    /// Check fields, kinds and references against Kubernetes' schemas: refuse what clusters would refuse, only warn, or
+    /// do not check
+    #[arg(long, value_name = "HOW", default_value = "strict")]
+    validate: Mode,
+    /// Kubernetes version to check for, as 1.36; may be given again [default: those that the channel's clusters report]
+    #[arg(long, value_name = "VERSION")]
+    kubernetes_version: Vec<Minor>,
+}
+
+/// What becomes of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    /// Errors refuse the push, warnings are printed
+    Strict,
+    /// Both are printed
+    Warn,
+    /// Nothing is checked
+    Off,
+}
+
+/// A component that is about to be pushed.
+pub(crate) struct Component<'a> {
+    /// Its name.
+    pub(crate) name: &'a ComponentName,
+    /// Of its bundle.
+    pub(crate) hash: ObjectHash,
+    /// Its manifests.
+    pub(crate) placed: &'a [Placed],
+}
+
+impl Flags {
+    /// Checks the components that differ from what `channel` has, as part of the snapshot that they will be in; `gone`
+    /// are the channel's components that it will not have. Findings are printed.
+    ///
+    /// # Errors
+    /// With [`Mode::Strict`], where a cluster would refuse an object; ends with `so`.
+    pub(crate) async fn check(
+        &self,
+        client: &Client,
+        channel: &Channel,
+        followers: &Followers<'_>,
+        components: &[Component<'_>],
+        gone: &BTreeSet<ComponentName>,
+        so: &str,
+    ) -> Result<()> {
+        let is_old = |component: &Component<'_>| channel.components.get(component.name) == Some(&component.hash);
+        let (old, new): (Vec<_>, Vec<_>) = components.iter().partition(|component| is_old(component));
+        if self.validate == Mode::Off || new.is_empty() {
+            return Ok(());
+        }
+        let versions = self.versions(followers).await?;
+        let pushed: Vec<Placed> = new.iter().flat_map(|component| component.placed).cloned().collect();
+        let at_hand = old.iter().flat_map(|component| component.placed);
+        let mut known: Vec<Manifest> = at_hand.map(|placed| placed.manifest.clone()).collect();
+        let mut checks = Checks::new(versions.iter().copied(), known.iter().cloned());
+        let mut findings = tokio::task::block_in_place(|| checks.run(&pushed));
+        if Checks::may_depend_on_more(&pushed, &findings) {
+            let elsewhere = others(client, channel, components, gone).await?;
+            if !elsewhere.is_empty() {
+                known.extend(elsewhere.iter().flat_map(Bundle::manifests).cloned());
+                checks = Checks::new(versions, known);
+                findings = tokio::task::block_in_place(|| checks.run(&pushed));
+            }
+        }
+        for note in checks.notes() {
+            output::note(&format!("note: {note}"));
+        }
+        self.tell(&findings, so)
+    }
+
+    /// The versions that were asked for, or else those that clusters report.
+    async fn versions(&self, followers: &Followers<'_>) -> Result<BTreeSet<Minor>> {
+        if !self.kubernetes_version.is_empty() {
+            return Ok(self.kubernetes_version.iter().copied().collect());
+        }
+        let clusters = followers.all().await?;
+        let reported = clusters.iter().filter_map(|cluster| cluster.status.as_ref());
+        Ok(reported
+            .filter_map(|status| status.kubernetes_version.parse().ok())
+            .collect())
+    }
+
+    fn tell(&self, findings: &[Finding], so: &str) -> Result<()> {
+        let mut errors = 0;
+        for finding in findings {
+            match (finding.severity, self.validate) {
+                (Severity::Error, Mode::Strict) => {
+                    errors += 1;
+                    output::note(&finding.to_string());
+                }
+                _ => output::note(&format!("warning: {finding}")),
+            }
+        }
+        if errors == 0 {
+            return Ok(());
+        }
+        let hint = "clusters would refuse this; `--validate=warn` pushes it all the same";
+        Err(Advice::new(format!("{} in the manifests{so}", count(errors, "problem")), hint).into())
+    }
+}
+
+/// The bundles of the snapshot that are not at hand.
+async fn others(
+    client: &Client,
+    channel: &Channel,
+    components: &[Component<'_>],
+    gone: &BTreeSet<ComponentName>,
+) -> Result<Vec<Bundle>> {
+    let at_hand: BTreeSet<_> = components.iter().map(|component| component.name).collect();
+    let elsewhere = channel
+        .components
+        .iter()
+        .filter(|(name, _)| !at_hand.contains(name) && !gone.contains(*name));
+    let hashes: Vec<_> = elsewhere.map(|(_, hash)| *hash).collect();
+    if hashes.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(client.bundles(&hashes).await?)
+}
