@@ -131,7 +131,7 @@ async fn one_snapshot_runs_differently_on_two_clusters() -> Result<()> {
 
     // A change of a cluster reaches its agent as a push does.
     world
-        .driftless(&["cluster", "vars", OTHER, "replicas=2", "--overwrite"])
+        .driftless(&["cluster", "vars", OTHER, "replicas=2"])
         .await?;
     until(&other.client, namespace, "america to scale", us(2)).await?;
     world
