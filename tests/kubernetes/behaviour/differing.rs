@@ -130,9 +130,7 @@ async fn one_snapshot_runs_differently_on_two_clusters() -> Result<()> {
     ensure!(said.len() == 2, "{view}");
 
     // A change of a cluster reaches its agent as a push does.
-    world
-        .driftless(&["cluster", "vars", OTHER, "replicas=2"])
-        .await?;
+    world.driftless(&["cluster", "vars", OTHER, "replicas=2"]).await?;
     until(&other.client, namespace, "america to scale", us(2)).await?;
     world
         .driftless(&["cluster", "label", OTHER, "region=eu", "--overwrite"])
