@@ -309,7 +309,7 @@ pub(crate) async fn differences(
     let diffs = all.iter().zip(&changes).zip(groups);
     Ok(diffs
         .map(|(((name, after), (old, new)), groups)| {
-            let (was, is) = (old.into_iter(), new.into_iter());
+            let (was, is) = (old.iter(), new.iter());
             let objects = diff::manifests(
                 was.flat_map(|bundle| bundle.manifests()),
                 is.flat_map(|bundle| bundle.manifests()),
