@@ -34,6 +34,7 @@ mod clusters;
 mod log;
 mod objects;
 mod publish;
+mod watch;
 
 pub use log::Log;
 
@@ -192,31 +193,6 @@ impl Client {
             .once(ANSWER_TIMEOUT, fleet.enroll_cluster(request))
             .await?
             .try_into()?)
-    }
-
-    /// Follows a channel: all its clusters at once, then those that changed. Ends when the server stops; the
-    /// caller watches anew, and is told everything again.
-    ///
-    /// # Errors
-    /// `is_not_found` when there is no such channel.
-    pub async fn watch_channel(
-        &self,
-        channel: &ChannelName,
-    ) -> Result<impl Stream<Item = Result<ChannelStatus, Error>> + Send + Unpin + use<>, Error> {
-        let request = v1::WatchChannelRequest {
-            channel: channel.to_string(),
-        };
-        let stream = self
-            .repeat(ANSWER_TIMEOUT, || {
-                let (mut fleet, request) = (self.fleet.clone(), request.clone());
-                async move { fleet.watch_channel(request).await }
-            })
-            .await?;
-        let server = self.server.clone();
-        Ok(stream.map(move |status| {
-            let status = status.map_err(|status| Error::from_status(&server, status))?;
-            Ok(ChannelStatus::try_from(status)?)
-        }))
     }
 
     /// Awaits a step that is safe to repeat, and repeats it while the server is away for a moment.

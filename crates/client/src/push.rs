@@ -72,6 +72,27 @@ impl Push {
         self.message = message.into();
         self
     }
+
+    /// Says where the manifests come from: a fact and its value, for example `commit`. People see them in the log.
+    #[must_use]
+    pub fn source(mut self, fact: impl Into<String>, value: impl Into<String>) -> Self {
+        self.source.insert(fact.into(), value.into());
+        self
+    }
+
+    /// Says what the push is built upon: it is refused when somebody changed one of its components since.
+    #[must_use]
+    pub fn built_upon(mut self, parent: Parent) -> Self {
+        self.expected_parent = Some(parent);
+        self
+    }
+
+    /// Says by what the server shall know this push when it comes again; see [`Push::idempotency_key`].
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
 }
 
 /// How far a push is. Small bundles go along with the change itself: then there is nothing to tell but that.
