@@ -76,11 +76,7 @@ pub struct Finished {
 
 impl Finished {
     /// Runs a command to its end.
-    pub(crate) async fn of(
-        name: &str,
-        arguments: &[impl AsRef<OsStr>],
-        mut command: tokio::process::Command,
-    ) -> Result<Self> {
+    pub async fn of(name: &str, arguments: &[impl AsRef<OsStr>], mut command: tokio::process::Command) -> Result<Self> {
         let words: Vec<_> = arguments.iter().map(|word| word.as_ref().to_string_lossy()).collect();
         let line = format!("{name} {}", words.join(" "));
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
