@@ -244,7 +244,10 @@ async fn refused_token_is_told_and_not_shown() -> Result<()> {
         let refused = example.push(&world, "token", &[], &["odd.yaml"]).await?;
         assert!(!refused.stdout.contains("secret"), "{}", refused.stdout);
         let words = refused.expect_failure()?;
-        assert!(words.contains("error: ") && words.contains("token is not valid"), "{words}");
+        assert!(
+            words.contains("error: ") && words.contains("token is not valid"),
+            "{words}"
+        );
         assert!(!words.contains("secret") && !words.contains("Traceback"), "{words}");
 
         let lacking = example.push(&world, "nowhere", &[], &["odd.yaml"]).await?;
