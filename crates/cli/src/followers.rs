@@ -13,7 +13,7 @@ use driftless_client::{
 use driftless_model::{
     bundle::Bundle,
     effect::{self, Clusters, Effect},
-    manifest::ManifestId,
+    manifest::{Manifest, ManifestId},
     name::ClusterName,
     render::{self, Plan, Problem},
     view::ClusterFacts,
@@ -27,6 +27,19 @@ use crate::{
 
 /// Clusters named in an error.
 const MAX_NAMED: usize = 5;
+/// Groups of clusters whose own manifests are checked, per component. Where a name or the like makes every cluster a
+/// group of its own, the first ones stand for the rest.
+const MAX_CHECKED: usize = 100;
+
+/// A manifest that is not on some clusters as it was written.
+pub(crate) struct Variant {
+    /// What it is there.
+    pub(crate) manifest: Manifest,
+    /// Where it, or its overlay, was written: `shop/web.yaml:3: `, or nothing.
+    pub(crate) place: String,
+    /// `on edge-1, edge-2 and 36 more`.
+    pub(crate) clusters: String,
+}
 
 /// See the module.
 pub(crate) struct Followers<'a> {
@@ -80,6 +93,21 @@ impl<'a> Followers<'a> {
         Ok(groups.collect())
     }
 
+    /// The manifests of `components` that are not on every cluster as they were written.
+    pub(crate) async fn variants(&self, components: &[&Component]) -> Result<Vec<Variant>> {
+        let differing = |component: &&&Component| !Plan::new(&component.bundle).is_static();
+        let differing: Vec<_> = components.iter().filter(differing).collect();
+        if differing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let facts = self.facts().await?;
+        let clusters = Clusters::new(&facts);
+        let variants = differing
+            .into_iter()
+            .flat_map(|component| variants_of(component, &clusters, &facts));
+        Ok(variants.collect())
+    }
+
     /// Checks overlays and variables: alone, and on every cluster. Problems are printed, all of them.
     ///
     /// # Errors
@@ -109,6 +137,23 @@ impl<'a> Followers<'a> {
         }
         sources::told(Err(Problems { lines, hint: None }), so)
     }
+}
+
+/// What `component` comes to on each group of clusters, where that is not as it was written.
+fn variants_of(component: &Component, clusters: &Clusters<'_>, facts: &[ClusterFacts]) -> Vec<Variant> {
+    let plan = Plan::new(&component.bundle);
+    let mut variants = Vec::new();
+    for (projection, members) in effect::groups(&plan, clusters).into_iter().take(MAX_CHECKED) {
+        let names: Vec<_> = members.iter().map(|index| &facts[*index].name).collect();
+        let rendered = plan.render_dynamic(&projection).manifests.into_iter();
+        let changed = rendered.filter(|manifest| component.bundle.get(manifest.id()) != Some(manifest));
+        variants.extend(changed.map(|manifest| Variant {
+            place: place_of(component, manifest.id()),
+            clusters: on(&names),
+            manifest,
+        }));
+    }
+    variants
 }
 
 /// Can what the bundle comes to differ between clusters?

@@ -4,17 +4,23 @@
 //! `push` and `diff` call [`Flags::check`] when they know what the channel has. What is checked is decided in
 //! `driftless-check`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Result;
 use driftless_check::{Checks, Finding, Minor, Severity};
 use driftless_client::{Client, types::Channel};
-use driftless_model::{bundle::Bundle, hash::ObjectHash, intake::Placed, manifest::Manifest, name::ComponentName};
+use driftless_model::{
+    bundle::Bundle,
+    intake::{self, Placed, Text},
+    manifest::Manifest,
+    name::ComponentName,
+};
 
 use crate::{
     failure::Advice,
-    followers::Followers,
+    followers::{Followers, Variant},
     output::{self, count},
+    sources::Component,
 };
 
 /// How manifests are checked before they leave this machine.
@@ -42,16 +48,6 @@ enum Mode {
     Off,
 }
 
-/// A component that is about to be pushed.
-pub(crate) struct Component<'a> {
-    /// Its name.
-    pub(crate) name: &'a ComponentName,
-    /// Of its bundle.
-    pub(crate) hash: ObjectHash,
-    /// Its manifests.
-    pub(crate) placed: &'a [Placed],
-}
-
 impl Flags {
     /// Checks the components that differ from what `channel` has, as part of the snapshot that they will be in; `gone`
     /// are the channel's components that it will not have. Findings are printed.
@@ -63,18 +59,20 @@ impl Flags {
         client: &Client,
         channel: &Channel,
         followers: &Followers<'_>,
-        components: &[Component<'_>],
+        components: &[Component],
         gone: &BTreeSet<ComponentName>,
         so: &str,
     ) -> Result<()> {
-        let is_old = |component: &Component<'_>| channel.components.get(component.name) == Some(&component.hash);
+        let is_old = |component: &Component| {
+            channel.components.get(&component.bundle.component) == Some(&component.bundle.hash())
+        };
         let (old, new): (Vec<_>, Vec<_>) = components.iter().partition(|component| is_old(component));
         if self.validate == Mode::Off || new.is_empty() {
             return Ok(());
         }
         let versions = self.versions(followers).await?;
-        let pushed: Vec<Placed> = new.iter().flat_map(|component| component.placed).cloned().collect();
-        let at_hand = old.iter().flat_map(|component| component.placed);
+        let pushed: Vec<Placed> = new.iter().flat_map(|component| &component.placed).cloned().collect();
+        let at_hand = old.iter().flat_map(|component| &component.placed);
         let mut known: Vec<Manifest> = at_hand.map(|placed| placed.manifest.clone()).collect();
         let mut checks = Checks::new(versions.iter().copied(), known.iter().cloned());
         let mut findings = tokio::task::block_in_place(|| checks.run(&pushed));
@@ -89,7 +87,9 @@ impl Flags {
         for note in checks.notes() {
             output::note(&format!("note: {note}"));
         }
-        self.tell(&findings, so)
+        let variants = followers.variants(&new).await?;
+        let more = tokio::task::block_in_place(|| on_clusters(&checks, &variants, &findings));
+        self.tell(&findings, &more, so)
     }
 
     /// The versions that were asked for, or else those that clusters report.
@@ -104,8 +104,17 @@ impl Flags {
             .collect())
     }
 
-    fn tell(&self, findings: &[Finding], so: &str) -> Result<()> {
+    /// `more` are errors too, told as they are.
+    fn tell(&self, findings: &[Finding], more: &[String], so: &str) -> Result<()> {
         let mut errors = 0;
+        for line in more {
+            if self.validate == Mode::Strict {
+                errors += 1;
+                output::note(line);
+            } else {
+                output::note(&format!("warning: {line}"));
+            }
+        }
         for finding in findings {
             match (finding.severity, self.validate) {
                 (Severity::Error, Mode::Strict) => {
@@ -123,14 +132,45 @@ impl Flags {
     }
 }
 
+/// What clusters would refuse of manifests as overlays and variables make them, and not of them as they were written.
+fn on_clusters(checks: &Checks, variants: &[Variant], known: &[Finding]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for variant in variants {
+        let text = Text {
+            name: String::new(),
+            content: variant.manifest.value().to_string(),
+        };
+        // It was made by the same rules by which it is read here.
+        let Ok(placed) = intake::read_placed(&[Arc::new(text)], "default") else {
+            continue;
+        };
+        let errors = checks.run(&placed).into_iter().filter(|found| {
+            let is_known = |other: &Finding| (&other.object, &other.field) == (&found.object, &found.field);
+            found.severity == Severity::Error && !known.iter().any(is_known)
+        });
+        lines.extend(errors.map(
+            |Finding {
+                 object, field, message, ..
+             }| {
+                let gap = if field.is_empty() { "" } else { " " };
+                format!(
+                    "{}{object}: {field}{gap}{message} ({}, after overlays and variables)",
+                    variant.place, variant.clusters
+                )
+            },
+        ));
+    }
+    lines
+}
+
 /// The bundles of the snapshot that are not at hand.
 async fn others(
     client: &Client,
     channel: &Channel,
-    components: &[Component<'_>],
+    components: &[Component],
     gone: &BTreeSet<ComponentName>,
 ) -> Result<Vec<Bundle>> {
-    let at_hand: BTreeSet<_> = components.iter().map(|component| component.name).collect();
+    let at_hand: BTreeSet<_> = components.iter().map(|component| &component.bundle.component).collect();
     let elsewhere = channel
         .components
         .iter()

@@ -16,7 +16,7 @@
 //! [`effect`] says what a change does to a whole fleet, group by group.
 //!
 //! What people ask of it: [`history`] (when did a field change, and who set each line), [`explain`] (why a cluster is not
-//! as it should be), and [`reference`] (which object is meant).
+//! as it should be), and [`mod@reference`] (which object is meant).
 //!
 //! Ways in: [`yaml`] reads text as kubectl does, [`intake`] turns files into manifests or into problems that
 //! name file and line. [`name`] holds the newtypes, [`shared`] values that are cheap to copy, [`join`] what an agent needs to find its server.

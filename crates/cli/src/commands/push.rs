@@ -213,18 +213,9 @@ pub(crate) async fn check(
     gone: &BTreeSet<ComponentName>,
     so: &str,
 ) -> Result<()> {
-    let components: Vec<_> = desired
-        .components
-        .iter()
-        .map(|component| validation::Component {
-            name: &component.bundle.component,
-            hash: component.bundle.hash(),
-            placed: &component.placed,
-        })
-        .collect();
     followers.check(&desired.components, so).await?;
     validation
-        .check(client, channel, followers, &components, gone, so)
+        .check(client, channel, followers, &desired.components, gone, so)
         .await
 }
 
