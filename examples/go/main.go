@@ -15,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -181,8 +182,9 @@ func (bearer) RequireTransportSecurity() bool { return true }
 
 func connect(given arguments) (*grpc.ClientConn, error) {
 	address, err := url.Parse(given.server)
-	if err != nil || address.Scheme != "https" || address.Hostname() == "" {
-		return nil, fmt.Errorf("server address `%s`: it must be https://host:port", given.server)
+	if err != nil || address.Scheme != "https" || address.Hostname() == "" || address.User != nil ||
+		strings.Trim(address.Path, "/") != "" {
+		return nil, errors.New("the server's address must be https://host:port")
 	}
 	var roots *x509.CertPool // nil: those that the operating system trusts
 	if given.ca != "" {
@@ -200,7 +202,7 @@ func connect(given arguments) (*grpc.ClientConn, error) {
 		return nil, err
 	}
 	return grpc.NewClient(
-		address.Hostname()+":"+cmp.Or(address.Port(), "443"),
+		net.JoinHostPort(address.Hostname(), cmp.Or(address.Port(), "443")),
 		grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(roots, "")),
 		grpc.WithPerRPCCredentials(bearer(strings.TrimSpace(string(token)))),
 	)

@@ -7,6 +7,7 @@
 
 import argparse
 import os
+import re
 import secrets
 import sys
 import time
@@ -28,12 +29,12 @@ class Client:
 
     def __init__(self, server, ca, token):
         address = urlsplit(server)
-        if address.scheme != "https" or not address.hostname:
-            raise Problem(f"server address `{server}`: it must be https://host:port")
+        if address.scheme != "https" or not address.hostname or address.path.strip("/") or "@" in address.netloc:
+            raise Problem("the server's address must be https://host:port")
         credentials = grpc.ssl_channel_credentials(ca)
         bearer = grpc.access_token_call_credentials(token)
         self.connection = grpc.secure_channel(
-            f"{address.hostname}:{address.port or 443}",
+            address.netloc if re.search(r":\d+$", address.netloc) else f"{address.netloc}:443",
             grpc.composite_channel_credentials(credentials, bearer),
         )
         self.publish = v1_grpc.PublishStub(self.connection)

@@ -10,9 +10,11 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use driftless_tests::{
     Simulated, World,
+    child::Running,
     fixture::ONLINE_BOUTIQUE,
     process::{Finished, Program},
     say,
+    world::SOON,
 };
 use serde_json::Value;
 
@@ -117,20 +119,25 @@ impl Example {
         Ok(all)
     }
 
-    /// Pushes files as a component that is named like the language.
-    async fn push(&self, world: &World<'_>, token_file: &str, more: &[&str], files: &[&str]) -> Result<Finished> {
+    /// The command that pushes files as a component that is named like the language; and its own arguments.
+    fn command(&self, world: &World<'_>, token_file: &str, more: &[&str], files: &[&str]) -> (Command, Vec<String>) {
         let url = world.url();
         let mut arguments = vec!["--server", &url, "--ca", "data/ca.crt", "--token-file", token_file];
         arguments.extend(["--channel", "prod", "--component", self.language]);
-        arguments.extend(more);
-        arguments.extend(files);
-        let mut command = tokio::process::Command::new(&self.program);
+        arguments.extend(more.iter().chain(files));
+        let mut command = Command::new(&self.program);
         command
             .args(&self.before)
             .args(&arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(world.home().path());
-        Finished::of(self.language, &arguments, command).await
+        (command, arguments.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Pushes, to the end.
+    async fn push(&self, world: &World<'_>, token_file: &str, more: &[&str], files: &[&str]) -> Result<Finished> {
+        let (command, arguments) = self.command(world, token_file, more, files);
+        Finished::of(self.language, &arguments, command.into()).await
     }
 
     /// As [`Self::push`], as the administrator, and it has to succeed.
@@ -286,5 +293,30 @@ async fn clusters_are_waited_for() -> Result<()> {
     let away = rust.push(&world, "data/admin.token", &[], &[file]).await?;
     let words = away.expect_failure()?;
     assert!(words.contains("connection refused"), "{words}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn wait_outlives_a_server() -> Result<()> {
+    let simulated = Simulated::start().await?;
+    let mut world = World::new(&simulated, "examples").await?;
+    fs::write(world.home().path().join("none.yaml"), "")?;
+    let rust = Example::rust()?;
+    let agent = world.agent().await?;
+    rust.pushed(&world, &[], &["none.yaml"]).await?;
+    world.converged().await?;
+
+    agent.kill();
+    let namespace = world.namespace();
+    let map = format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: a, namespace: {namespace}}}}}");
+    fs::write(world.home().path().join("map.yaml"), map)?;
+    let (command, _) = rust.command(&world, "data/admin.token", &[], &["map.yaml"]);
+    let waiting = Running::spawn("waiting", command, world.home().path())?;
+    waiting.line("0 of 1 clusters converged", SOON).await?;
+    world.kill_server();
+    world.start_server().await?;
+    let _agent = world.agent().await?;
+    waiting.line("all 1 clusters converged", SOON).await?;
+    assert!(waiting.exited(SOON).await?.success());
     Ok(())
 }

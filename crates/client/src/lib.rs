@@ -53,8 +53,8 @@
 //! ```
 //!
 //! # Repeating
-//! A request whose answer did not come is sent again, five times within about two seconds: enough for a server to
-//! restart behind the same address. That is done for what only reads, for uploads, for [`Client::push`] and for
+//! A request that finds the server away is sent again, up to five times within about two seconds: enough for a
+//! server to restart behind the same address. That is done for what only reads, for uploads, for [`Client::push`] and for
 //! [`Client::change_clusters`]. It is not done for [`Client::create_channel`], [`Client::enroll`] and
 //! [`Client::retire_clusters`], which would be refused the second time. A server that has not answered once in
 //! the program's life is not waited for: its address is more likely wrong.

@@ -1,5 +1,7 @@
 //! Watching: a channel and how its clusters do, and waiting until they run what was pushed.
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::{
     convergence::{Convergence, Told},
@@ -8,6 +10,8 @@ use crate::{
 
 /// Before a watch that ended is opened again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// For how long a server may tell nothing but that it is away: who waits for clusters has more time than who asks.
+const AWAY: Duration = Duration::from_secs(60);
 
 impl Client {
     /// Follows a channel: all its clusters at once, then those that changed. Ends when the server stops; the
@@ -41,7 +45,7 @@ impl Client {
     /// When somebody else pushes in the meantime, the clusters are waited for to be at that newer snapshot, which
     /// [`Convergence::snapshot`] names: no cluster stops at the older one on its way.
     ///
-    /// A watch that breaks is opened again. Clusters that no agent has joined as yet are not waited for; ones that are
+    /// A watch that breaks is opened again; a server may be away for a minute. Clusters that no agent has joined as yet are not waited for; ones that are
     /// offline are, for as long as it takes: put `tokio::time::timeout` around it where that is too long. Dropping it
     /// changes nothing on the server.
     ///
@@ -53,21 +57,33 @@ impl Client {
         pushed: &Pushed,
         mut progress: impl FnMut(&Convergence),
     ) -> Result<Convergence, Error> {
+        let mut heard = Instant::now();
         loop {
-            let mut watch = self.watch_channel(channel).await?;
-            let mut told = Told::default();
-            while let Some(status) = watch.next().await {
-                match status {
-                    Ok(status) => told.add(status),
-                    Err(error) if error.is_retryable() => break,
-                    Err(error) => return Err(error),
+            let error = match self.watch_channel(channel).await {
+                Err(error) => Some(error),
+                Ok(mut watch) => {
+                    let mut told = Told::default();
+                    loop {
+                        match watch.next().await {
+                            None => break None,
+                            Some(Err(error)) => break Some(error),
+                            Some(Ok(status)) => told.add(status),
+                        }
+                        heard = Instant::now();
+                        let Some(convergence) = told.convergence(pushed.sequence) else {
+                            continue;
+                        };
+                        progress(&convergence);
+                        if convergence.is_complete() {
+                            return Ok(convergence);
+                        }
+                    }
                 }
-                let Some(convergence) = told.convergence(pushed.sequence) else {
-                    continue;
-                };
-                progress(&convergence);
-                if convergence.is_complete() {
-                    return Ok(convergence);
+            };
+            if let Some(error) = error {
+                let answered = self.answered.load(Ordering::Relaxed);
+                if !answered || !error.is_retryable() || heard.elapsed() > AWAY {
+                    return Err(error);
                 }
             }
             tokio::time::sleep(AGAIN).await;
