@@ -197,13 +197,17 @@ func connect(given arguments) (*grpc.ClientConn, error) {
 			return nil, errors.New(given.ca + " holds no certificate")
 		}
 	}
-	token, err := os.ReadFile(given.tokenFile)
+	content, err := os.ReadFile(given.tokenFile)
 	if err != nil {
 		return nil, err
+	}
+	token := strings.TrimSpace(string(content))
+	if token == "" || strings.ContainsFunc(token, func(letter rune) bool { return letter <= ' ' || letter > '~' }) {
+		return nil, errors.New(given.tokenFile + " holds no token: is it the right file?")
 	}
 	return grpc.NewClient(
 		net.JoinHostPort(address.Hostname(), cmp.Or(address.Port(), "443")),
 		grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(roots, "")),
-		grpc.WithPerRPCCredentials(bearer(strings.TrimSpace(string(token)))),
+		grpc.WithPerRPCCredentials(bearer(token)),
 	)
 }

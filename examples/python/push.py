@@ -107,6 +107,8 @@ def main():
         print(f"{given.component}: bundle {sha256(content).hex()}")
         ca = content_of(given.ca) if given.ca else None
         token = content_of(given.token_file).decode("ascii", "replace").strip()
+        if not token or not token.isascii() or not token.isprintable():
+            raise Problem(f"{given.token_file} holds no token: is it the right file?")
         with Client(given.server, ca, token) as client:
             pushed = client.push(given.channel, given.component, content, given.message, given.idempotency_key)
     except Problem as problem:

@@ -247,12 +247,21 @@ async fn refused_token_is_told_and_not_shown() -> Result<()> {
     let world = World::new(&simulated, "examples").await?;
     fs::write(world.home().path().join("odd.yaml"), ODD)?;
     fs::write(world.home().path().join("token"), "dft_b64secretb64\n")?;
+    fs::write(world.home().path().join("broken"), "secret: 1\nother: secret\n")?;
     for example in Example::all()? {
         let refused = example.push(&world, "token", &[], &["odd.yaml"]).await?;
         assert!(!refused.stdout.contains("secret"), "{}", refused.stdout);
         let words = refused.expect_failure()?;
         assert!(
             words.contains("error: ") && words.contains("token is not valid"),
+            "{words}"
+        );
+        assert!(!words.contains("secret") && !words.contains("Traceback"), "{words}");
+
+        let broken = example.push(&world, "broken", &[], &["odd.yaml"]).await?;
+        let words = broken.expect_failure()?;
+        assert!(
+            words.contains("error: ") && words.contains("is it the right file?"),
             "{words}"
         );
         assert!(!words.contains("secret") && !words.contains("Traceback"), "{words}");
