@@ -5,6 +5,7 @@ mod clusters;
 mod completion;
 mod connection;
 mod desk;
+mod differing;
 mod golden;
 mod reading;
 mod sources;

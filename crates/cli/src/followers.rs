@@ -37,8 +37,8 @@ pub(crate) struct Variant {
     pub(crate) manifest: Manifest,
     /// Where it, or its overlay, was written: `shop/web.yaml:3: `, or nothing.
     pub(crate) place: String,
-    /// `on edge-1, edge-2 and 36 more`.
-    pub(crate) clusters: String,
+    /// The clusters.
+    pub(crate) clusters: Vec<ClusterName>,
 }
 
 /// See the module.
@@ -144,12 +144,12 @@ fn variants_of(component: &Component, clusters: &Clusters<'_>, facts: &[ClusterF
     let plan = Plan::new(&component.bundle);
     let mut variants = Vec::new();
     for (projection, members) in effect::groups(&plan, clusters).into_iter().take(MAX_CHECKED) {
-        let names: Vec<_> = members.iter().map(|index| &facts[*index].name).collect();
+        let names: Vec<_> = members.iter().map(|index| facts[*index].name.clone()).collect();
         let rendered = plan.render_dynamic(&projection).manifests.into_iter();
         let changed = rendered.filter(|manifest| component.bundle.get(manifest.id()) != Some(manifest));
         variants.extend(changed.map(|manifest| Variant {
             place: place_of(component, manifest.id()),
-            clusters: on(&names),
+            clusters: names.clone(),
             manifest,
         }));
     }
@@ -177,7 +177,7 @@ fn objects_of(objects: BTreeMap<ManifestId, driftless_model::diff::Change>) -> V
 }
 
 /// `on edge-1, edge-2 and 36 more`.
-fn on(names: &[&ClusterName]) -> String {
+pub(crate) fn on(names: &[&ClusterName]) -> String {
     let few: Vec<_> = names.iter().take(MAX_NAMED).map(|name| name.as_str()).collect();
     match names.len().saturating_sub(MAX_NAMED) {
         0 => format!("on {}", few.join(", ")),

@@ -4,7 +4,10 @@
 //! `push` and `diff` call [`Flags::check`] when they know what the channel has. What is checked is decided in
 //! `driftless-check`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::Result;
 use driftless_check::{Checks, Finding, Minor, Severity};
@@ -13,12 +16,12 @@ use driftless_model::{
     bundle::Bundle,
     intake::{self, Placed, Text},
     manifest::Manifest,
-    name::ComponentName,
+    name::{ClusterName, ComponentName},
 };
 
 use crate::{
     failure::Advice,
-    followers::{Followers, Variant},
+    followers::{self, Followers, Variant},
     output::{self, count},
     sources::Component,
 };
@@ -134,7 +137,7 @@ impl Flags {
 
 /// What clusters would refuse of manifests as overlays and variables make them, and not of them as they were written.
 fn on_clusters(checks: &Checks, variants: &[Variant], known: &[Finding]) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut errors: BTreeMap<String, BTreeSet<&ClusterName>> = BTreeMap::new();
     for variant in variants {
         let text = Text {
             name: String::new(),
@@ -144,23 +147,24 @@ fn on_clusters(checks: &Checks, variants: &[Variant], known: &[Finding]) -> Vec<
         let Ok(placed) = intake::read_placed(&[Arc::new(text)], "default") else {
             continue;
         };
-        let errors = checks.run(&placed).into_iter().filter(|found| {
+        for found in checks.run(&placed) {
             let is_known = |other: &Finding| (&other.object, &other.field) == (&found.object, &found.field);
-            found.severity == Severity::Error && !known.iter().any(is_known)
-        });
-        lines.extend(errors.map(
-            |Finding {
-                 object, field, message, ..
-             }| {
-                let gap = if field.is_empty() { "" } else { " " };
-                format!(
-                    "{}{object}: {field}{gap}{message} ({}, after overlays and variables)",
-                    variant.place, variant.clusters
-                )
-            },
-        ));
+            if found.severity != Severity::Error || known.iter().any(is_known) {
+                continue;
+            }
+            let Finding {
+                object, field, message, ..
+            } = found;
+            let gap = if field.is_empty() { "" } else { " " };
+            let line = format!("{}{object}: {field}{gap}{message}", variant.place);
+            errors.entry(line).or_default().extend(&variant.clusters);
+        }
     }
-    lines
+    let told = errors.into_iter().map(|(line, clusters)| {
+        let clusters: Vec<_> = clusters.into_iter().collect();
+        format!("{line} ({}, after overlays and variables)", followers::on(&clusters))
+    });
+    told.collect()
 }
 
 /// The bundles of the snapshot that are not at hand.
