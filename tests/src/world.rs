@@ -53,10 +53,21 @@ pub struct Row {
 /// What `driftless push -o json` says.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Pushed {
-    /// Objects of the component now.
-    pub objects: usize,
+    components: Vec<PushedComponent>,
     /// The channel's snapshot now.
     pub snapshot: Option<ObjectHash>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct PushedComponent {
+    objects: usize,
+}
+
+impl Pushed {
+    /// Objects of the components now.
+    pub fn objects(&self) -> usize {
+        self.components.iter().map(|component| component.objects).sum()
+    }
 }
 
 impl Row {
@@ -218,8 +229,17 @@ impl<'a> World<'a> {
         self.try_push(component, manifests).await?.json()
     }
 
+    /// As [`Self::push`], without the checks that would refuse what clusters refuse.
+    pub async fn push_unchecked(&self, component: &str, manifests: &str) -> Result<Pushed> {
+        self.push_with(component, manifests, "--validate=off").await?.json()
+    }
+
     /// As [`Self::push`]; a refusal is not an error here.
     pub async fn try_push(&self, component: &str, manifests: &str) -> Result<Finished> {
+        self.push_with(component, manifests, "--validate=strict").await
+    }
+
+    async fn push_with(&self, component: &str, manifests: &str, validate: &str) -> Result<Finished> {
         let file = format!("{component}.yaml");
         fs::write(self.home.path().join(&file), manifests)?;
         let namespace = &self.namespace;
@@ -232,6 +252,7 @@ impl<'a> World<'a> {
             CHANNEL,
             "-n",
             namespace,
+            validate,
             "-o",
             "json",
         ];

@@ -36,7 +36,7 @@ async fn online_boutique_is_applied_and_becomes_healthy(cluster: &dyn TestCluste
 
     let started = Instant::now();
     let pushed = world.push("shop", ONLINE_BOUTIQUE).await?;
-    assert_eq!(pushed.objects, 35);
+    assert_eq!(pushed.objects(), 35);
     let row = world.converged().await?;
     assert_eq!(row.applied(), (35, 35));
     let applied = started.elapsed();

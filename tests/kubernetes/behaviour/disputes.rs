@@ -77,7 +77,7 @@ async fn refused_object_is_reported_and_blocks_no_other(cluster: &dyn TestCluste
         deployment("web", "example.com/web:1", 1),
         config_map("other", "value"),
     ];
-    world.push("shop", &stream(&objects)).await?;
+    world.push_unchecked("shop", &stream(&objects)).await?;
 
     let row = world
         .row_where("two refusals to be reported and the others to be applied", |row| {

@@ -47,10 +47,10 @@ async fn kube_prometheus_is_refused_for_its_secrets_and_applied_without_them(clu
     say(&format!(
         "{}: {} objects of kube-prometheus pushed in {accepted:?} and applied after {:?}",
         cluster.kind(),
-        pushed.objects,
+        pushed.objects(),
         started.elapsed()
     ));
-    let objects = u32::try_from(pushed.objects)?;
+    let objects = u32::try_from(pushed.objects())?;
     assert_eq!(row.applied(), (objects, objects));
     served_and_there(cluster).await?;
 
