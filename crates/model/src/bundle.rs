@@ -4,7 +4,10 @@
 //! each in canonical form, each line ended by `\n`; so `zstdcat | jq` reads it and one changed field stays one
 //! small delta. Equal content gives equal bytes, hence an equal name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +21,15 @@ use crate::{
 };
 
 pub mod lines;
+pub mod upkeep;
+
+use upkeep::{Allow, Drift, Prune, ServiceAccount};
 
 /// The newest bundle format. A reader refuses a higher one: it could not honour what it does not know.
 ///
-/// Format 2 brought [`Spec`]; a bundle that has none of it is still written as format 1, with the same bytes as ever.
-pub const FORMAT: u32 = 2;
+/// Format 2 brought [`Spec`], format 3 its [`upkeep`]. A bundle is written in the lowest format that can hold it, so
+/// that what needs nothing new keeps its bytes and can be read by whoever could read it before.
+pub const FORMAT: u32 = 3;
 
 /// The largest bundle in uncompressed bytes. Real-world components with all their CRDs stay below 8 MB.
 pub const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -60,6 +67,21 @@ pub struct Spec {
     /// lower epoch could not read what a newer one wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// May objects be taken over that another tool owns?
+    #[serde(skip_serializing_if = "upkeep::is_false")]
+    pub adopt: bool,
+    /// What becomes of objects that somebody else changed.
+    #[serde(skip_serializing_if = "Drift::is_default")]
+    pub drift: Drift,
+    /// How objects that left it are deleted.
+    #[serde(skip_serializing_if = "Prune::is_default")]
+    pub prune: Prune,
+    /// As whom the agent applies and deletes its objects; as itself unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccount>,
+    /// What it may hold.
+    #[serde(skip_serializing_if = "Allow::is_default")]
+    pub allow: Allow,
 }
 
 /// How to tell the health of objects of one kind: CEL expressions over `self`, the live object.
@@ -83,7 +105,7 @@ pub struct HealthRule {
 pub struct Bundle {
     /// The component this is a version of.
     pub component: ComponentName,
-    spec: Spec,
+    spec: Arc<Spec>,
     manifests: BTreeMap<ManifestId, Manifest>,
 }
 
@@ -91,6 +113,29 @@ impl Spec {
     /// Does it ask for nothing, so that the component runs everywhere and alike?
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The lowest format that can hold it.
+    fn format(&self) -> u32 {
+        let Self {
+            selector: _,
+            overlays: _,
+            depends_on: _,
+            health: _,
+            epoch: _,
+            adopt,
+            drift,
+            prune,
+            service_account,
+            allow,
+        } = self;
+        let has_upkeep =
+            *adopt || !drift.is_default() || !prune.is_default() || service_account.is_some() || !allow.is_default();
+        match (self.is_default(), has_upkeep) {
+            (true, _) => 1,
+            (false, false) => 2,
+            (false, true) => 3,
+        }
     }
 }
 
@@ -136,7 +181,7 @@ impl Bundle {
         }
         Ok(Self {
             component,
-            spec: Spec::default(),
+            spec: Arc::default(),
             manifests: by_id,
         })
     }
@@ -144,13 +189,18 @@ impl Bundle {
     /// The same, run as `spec` says.
     #[must_use]
     pub fn with_spec(mut self, spec: Spec) -> Self {
-        self.spec = spec;
+        self.spec = Arc::new(spec);
         self
     }
 
     /// How it is to be run.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// The same, to keep.
+    pub fn shared_spec(&self) -> Arc<Spec> {
+        Arc::clone(&self.spec)
     }
 
     /// The manifests in the order of their ids.
@@ -166,9 +216,9 @@ impl Bundle {
     /// The canonical bytes, whose sha256 names the bundle.
     pub fn encode(&self) -> Vec<u8> {
         let header = Header {
-            format: if self.spec.is_default() { 1 } else { FORMAT },
+            format: self.spec.format(),
             component: self.component.clone(),
-            spec: self.spec.clone(),
+            spec: (*self.spec).clone(),
         };
         let mut bytes = canonical::document(&header);
         bytes.push(b'\n');
@@ -204,7 +254,7 @@ impl Bundle {
         }
         Ok(Self {
             component: header.component,
-            spec: header.spec,
+            spec: Arc::new(header.spec),
             manifests,
         })
     }
@@ -299,7 +349,7 @@ mod tests {
         assert!(decode(format!("{}\n{}\n{}\n", lines[0], lines[1], lines[1])).contains("twice"));
         assert!(
             decode(format!(
-                "{{\"component\":\"shop\",\"format\":3,\"x\":1}}\n{}\n",
+                "{{\"component\":\"shop\",\"format\":4,\"x\":1}}\n{}\n",
                 lines[1]
             ))
             .contains("upgrade")

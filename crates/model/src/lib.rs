@@ -39,6 +39,7 @@ pub mod kinds;
 pub mod manifest;
 pub mod marks;
 pub mod name;
+pub mod orders;
 pub mod overlay;
 pub mod reference;
 pub mod render;

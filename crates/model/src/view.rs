@@ -2,10 +2,10 @@
 //!
 //! The agent computes it to reconcile, server and CLI compute it to show it: all three get the same answer.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    bundle::Bundle,
+    bundle::{Bundle, Spec},
     hash::ObjectHash,
     manifest::{Manifest, ManifestId},
     name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
@@ -59,6 +59,8 @@ pub struct ComponentView {
     pub bundle: ObjectHash,
     /// Names what the bundle becomes on this cluster: it changes whenever the manifests do.
     pub version: ObjectHash,
+    /// How it is to be run.
+    pub spec: Arc<Spec>,
     /// The manifests in the order of their ids.
     pub manifests: Vec<Manifest>,
     /// Objects that cannot be worked out here. What runs of them goes on as it is.
@@ -128,6 +130,7 @@ pub fn view<'a>(
             ComponentView {
                 bundle: *hash,
                 version,
+                spec: found.shared_spec(),
                 manifests,
                 held: rendered.held,
             },

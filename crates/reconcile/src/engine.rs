@@ -28,6 +28,7 @@ use std::{
 use driftless_model::{
     manifest::ManifestId,
     name::ComponentName,
+    orders::Orders,
     status::Counters,
     view::{Collision, View},
 };
@@ -83,6 +84,7 @@ pub(crate) struct Engine {
     clock: Clock,
     rng: SmallRng,
     views: channel::Receiver<Option<Arc<View>>>,
+    orders: channel::Receiver<Arc<Orders>>,
     reports: channel::Sender<Arc<Report>>,
     reader: Arc<Reader>,
     parents: Parents,
@@ -113,7 +115,7 @@ impl Engine {
         settings: Settings,
         clock: Clock,
         seed: u64,
-        views: channel::Receiver<Option<Arc<View>>>,
+        (views, orders): (channel::Receiver<Option<Arc<View>>>, channel::Receiver<Arc<Orders>>),
         reports: channel::Sender<Arc<Report>>,
     ) -> Self {
         let home = settings.namespace.clone();
@@ -135,6 +137,7 @@ impl Engine {
             clock,
             rng: SmallRng::seed_from_u64(seed),
             views,
+            orders,
             reports,
             state: State::default(),
             records: None,
@@ -173,6 +176,7 @@ impl Engine {
                     _ => {}
                 },
                 Ok(()) = self.views.changed() => self.on_view(),
+                Ok(()) = self.orders.changed() => self.on_orders(),
                 Some(event) = self.events.1.recv() => self.on_event(event),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.on_time(),
             }
@@ -199,6 +203,14 @@ impl Engine {
         let view = self.views.borrow_and_update().clone();
         if let Some(view) = view {
             self.take_in(&view);
+        }
+    }
+
+    /// Takes in what people asked for by hand, and looks at everything anew: orders change a few times a day.
+    fn on_orders(&mut self) {
+        self.orders.borrow_and_update();
+        for key in self.state.keys() {
+            self.touch(key);
         }
     }
 

@@ -35,6 +35,7 @@ use driftless_model::{
     hash::ObjectHash,
     manifest::ManifestId,
     name::ComponentName,
+    orders::Orders,
     status::{ComponentStatus, Counters, Problem},
     view::View,
 };
@@ -118,6 +119,7 @@ pub struct Report {
 #[derive(Debug, Clone)]
 pub struct Handle {
     desired: Arc<channel::Sender<Option<Arc<View>>>>,
+    orders: Arc<channel::Sender<Arc<Orders>>>,
     report: channel::Receiver<Arc<Report>>,
 }
 
@@ -125,6 +127,11 @@ impl Handle {
     /// Sets what the cluster shall run. Replaces whatever was set before, carried out or not.
     pub fn set_desired(&self, view: Arc<View>) {
         self.desired.send_replace(Some(view));
+    }
+
+    /// Sets what people asked for by hand. Replaces whatever was set before.
+    pub fn set_orders(&self, orders: Arc<Orders>) {
+        self.orders.send_replace(orders);
     }
 
     /// How it goes: the latest report, at most some five a second.
@@ -148,11 +155,13 @@ impl Reconciler {
     /// Makes a reconciler and its handle. `seed` feeds the jitter of all delays.
     pub fn new(client: kube::Client, settings: Settings, clock: Clock, seed: u64) -> (Handle, Self) {
         let (desired, views) = channel::channel(None);
+        let (orders, ordered) = channel::channel(Arc::default());
         let (reports, report) = channel::channel(Arc::default());
-        let engine = engine::Engine::new(api::Api::new(client), settings, clock, seed, views, reports);
+        let engine = engine::Engine::new(api::Api::new(client), settings, clock, seed, (views, ordered), reports);
         (
             Handle {
                 desired: Arc::new(desired),
+                orders: Arc::new(orders),
                 report,
             },
             Self { engine },

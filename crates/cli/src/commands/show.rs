@@ -1,9 +1,14 @@
 //! `driftless show`: one snapshot, bundle or object.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 use driftless_client::{Client, Log, types::LogEntry};
 use driftless_model::{
-    bundle::{Bundle, Spec, lines},
+    bundle::{
+        Bundle, Spec, lines,
+        upkeep::{Allow, Budget, Drift, Propagation, Prune},
+    },
     hash::ObjectHash,
     manifest::{Manifest, ManifestId},
     name::ComponentName,
@@ -242,6 +247,11 @@ fn facts(bundle: &Bundle) -> Vec<(&'static str, String)> {
         depends_on,
         health,
         epoch,
+        adopt,
+        drift,
+        prune,
+        service_account,
+        allow,
     } = bundle.spec();
     let mut facts = vec![
         ("Component", bundle.component.to_string()),
@@ -253,6 +263,21 @@ fn facts(bundle: &Bundle) -> Vec<(&'static str, String)> {
         facts.push(("After", names.join(", ")));
     }
     facts.extend(epoch.map(|epoch| ("Epoch", epoch.to_string())));
+    if *adopt {
+        facts.push(("Adopts", "objects that other tools own".to_owned()));
+    }
+    facts.extend(match drift {
+        Drift::Repair => None,
+        Drift::Report => Some(("Drift", "is told, not repaired".to_owned())),
+        Drift::Ignore => Some(("Drift", "is ignored".to_owned())),
+    });
+    facts.extend(
+        service_account
+            .as_ref()
+            .map(|account| ("Acts as", format!("ServiceAccount {account}"))),
+    );
+    facts.extend(prune_text(prune).map(|text| ("Deletes", text)));
+    facts.extend(allow_text(allow).map(|text| ("Holds only", text)));
     for rule in health {
         let dot = if rule.group.is_empty() { "" } else { "." };
         let healthy = one_line(&rule.healthy);
@@ -263,6 +288,38 @@ fn facts(bundle: &Bundle) -> Vec<(&'static str, String)> {
     }
     facts.extend(overlays.iter().map(|overlay| ("Overlay", overlay_text(overlay))));
     facts
+}
+
+fn prune_text(prune: &Prune) -> Option<String> {
+    let Prune {
+        propagation,
+        definitions,
+        budget,
+    } = prune;
+    let parts = [
+        match propagation {
+            Propagation::Background => None,
+            Propagation::Foreground => Some("what an object owns before it".to_owned()),
+            Propagation::Orphan => Some("an object, not what it owns".to_owned()),
+        },
+        definitions.then(|| "CustomResourceDefinitions with the objects of their kind".to_owned()),
+        budget.map(|Budget { objects, percent }| {
+            format!("more than {objects} objects and {percent} % of it only with consent")
+        }),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn allow_text(allow: &Allow) -> Option<String> {
+    let Allow { kinds, namespaces } = allow;
+    let list = |what: &BTreeSet<String>| what.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let parts = [
+        (!kinds.is_empty()).then(|| list(kinds)),
+        (!namespaces.is_empty()).then(|| format!("in {}", list(namespaces))),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 /// `all clusters`, or the selector.

@@ -1,6 +1,7 @@
 //! Holds a document against the form of `driftless.yaml`; tells everything that is wrong, each with its place.
 
 use driftless_model::{
+    bundle::upkeep::ServiceAccount,
     name::{DNS_LABEL_RULE, is_dns_label},
     selector::Selector,
 };
@@ -32,6 +33,11 @@ pub(super) fn check(value: &Value, shape: Shape, pointer: &str, wrongs: &mut Wro
         (Shape::Name, Value::String(text)) => {
             if !is_dns_label(text) {
                 wrong(format!("`{text}` is not valid: {DNS_LABEL_RULE}"));
+            }
+        }
+        (Shape::Account, Value::String(text)) => {
+            if let Err(error) = text.parse::<ServiceAccount>() {
+                wrong(error.to_string());
             }
         }
         (Shape::Choice(choices), Value::String(text)) => {
@@ -97,7 +103,7 @@ fn check_record(fields: &Map<String, Value>, record: &Record, pointer: &str, wro
 /// Is the value of the shape's type?
 fn fits(shape: Shape, value: &Value) -> bool {
     match shape {
-        Shape::Text | Shape::Name | Shape::Choice(_) => value.is_string(),
+        Shape::Text | Shape::Name | Shape::Account | Shape::Choice(_) => value.is_string(),
         Shape::Whole => value.is_u64(),
         Shape::Version(_) => value.is_number(),
         Shape::Flag => value.is_boolean(),
@@ -129,6 +135,7 @@ pub(super) fn wanted(shape: Shape) -> String {
     match shape {
         Shape::Text => "a text".to_owned(),
         Shape::Name => "a name".to_owned(),
+        Shape::Account => "a text `namespace/name`".to_owned(),
         Shape::Choice(choices) => format!("one of {}", quoted(choices)),
         Shape::Whole => "a whole number".to_owned(),
         Shape::Version(version) => format!("the number {version}"),

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use driftless_model::{
-    bundle::{HealthRule, Spec},
+    bundle::{
+        HealthRule, Spec,
+        upkeep::{Allow, Drift, Prune, ServiceAccount},
+    },
     intake,
     manifest::Manifest,
     name::ComponentName,
@@ -52,6 +55,11 @@ pub(super) struct Entry {
     overlays: Vec<Layer>,
     health: Vec<HealthRule>,
     epoch: Option<u64>,
+    adopt: bool,
+    drift: Drift,
+    prune: Prune,
+    service_account: Option<ServiceAccount>,
+    allow: Allow,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -199,6 +207,11 @@ impl Load<'_> {
             depends_on: entry.depends_on.clone(),
             health: entry.health.clone(),
             epoch: entry.epoch,
+            adopt: entry.adopt,
+            drift: entry.drift,
+            prune: entry.prune.clone(),
+            service_account: entry.service_account.clone(),
+            allow: entry.allow.clone(),
         };
         Wanted {
             component: "unnamed".parse().expect("it is a DNS label"),

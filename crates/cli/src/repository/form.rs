@@ -10,6 +10,8 @@ pub(crate) enum Shape {
     Text,
     /// A DNS label.
     Name,
+    /// A ServiceAccount, `namespace/name`.
+    Account,
     /// A whole number, not negative.
     Whole,
     /// `true` or `false`.
@@ -191,8 +193,87 @@ static COMPONENT: Record = Record {
             Shape::Whole,
             "Number of its schema, of databases and the like. It never falls: a push that would lower it is refused.",
         ),
+        may(
+            "adopt",
+            Shape::Flag,
+            "May it take over objects that another tool owns? Without it such an object is told, and left alone.",
+        ),
+        may(
+            "drift",
+            Shape::Choice(&["repair", "report", "ignore"]),
+            "What becomes of an object that somebody else changed: it is put back (`repair`, unless given), told and left \
+             as it is (`report`), or nobody's concern (`ignore`), until the desired state changes.",
+        ),
+        may(
+            "prune",
+            Shape::Record(&PRUNE),
+            "How objects that left the component are deleted.",
+        ),
+        may(
+            "serviceAccount",
+            Shape::Account,
+            "As whom the agent applies and deletes its objects, as `namespace/name`; as itself unless given.",
+        ),
+        may("allow", Shape::Record(&ALLOW), "What it may hold."),
     ],
     one_of: Some((Count::AtLeastOne, &["path", "paths", "kustomize", "helm", "exec"])),
+};
+
+static PRUNE: Record = Record {
+    name: "prune",
+    doc: "How objects that left the component are deleted.",
+    fields: &[
+        may(
+            "propagation",
+            Shape::Choice(&["background", "foreground", "orphan"]),
+            "What becomes of what they own: deleted after them (`background`, unless given), before them (`foreground`), or \
+             left (`orphan`).",
+        ),
+        may(
+            "definitions",
+            Shape::Flag,
+            "May a CustomResourceDefinition go while there are objects of its kind, and take them with it?",
+        ),
+        may(
+            "budget",
+            Shape::Record(&BUDGET),
+            "How much may go without a person's consent.",
+        ),
+    ],
+    one_of: None,
+};
+
+static BUDGET: Record = Record {
+    name: "budget",
+    doc: "How many objects of a component may be deleted without a person's consent: more than `objects` and more than \
+          `percent` of the component need it. Namespaces and CustomResourceDefinitions always do.",
+    fields: &[
+        may("objects", Shape::Whole, "So many always may; 10 unless given."),
+        may(
+            "percent",
+            Shape::Whole,
+            "So many of a hundred always may; 20 unless given.",
+        ),
+    ],
+    one_of: None,
+};
+
+static ALLOW: Record = Record {
+    name: "allow",
+    doc: "What a component may hold. What is not given is not limited.",
+    fields: &[
+        may(
+            "kinds",
+            TEXTS,
+            "Kinds, as `Deployment.apps`; those of the core group without a group.",
+        ),
+        may(
+            "namespaces",
+            TEXTS,
+            "Namespaces. Objects without one are not allowed where there are some here.",
+        ),
+    ],
+    one_of: None,
 };
 
 static HELM: Record = Record {

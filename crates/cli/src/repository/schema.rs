@@ -130,6 +130,7 @@ fn of_shape(shape: Shape) -> Value {
     match shape {
         Shape::Text => json!({ "type": "string" }),
         Shape::Name => json!({ "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" }),
+        Shape::Account => json!({ "type": "string", "pattern": "^[-.a-z0-9]+/[-.a-z0-9]+$" }),
         Shape::Whole => json!({ "type": "integer", "minimum": 0 }),
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Version(version) => json!({ "const": version }),
@@ -181,9 +182,13 @@ fn linked(shape: Shape) -> String {
         Shape::List(item) => format!("list of {}", linked(*item)),
         Shape::Map(item) => format!("names of your own, each with {}", linked(*item)),
         Shape::Either(one, other) => format!("{} or {}", linked(*one), linked(*other)),
-        Shape::Text | Shape::Name | Shape::Whole | Shape::Flag | Shape::Version(_) | Shape::Choice(_) => {
-            wanted(shape).trim_start_matches("a ").to_owned()
-        }
+        Shape::Text
+        | Shape::Name
+        | Shape::Account
+        | Shape::Whole
+        | Shape::Flag
+        | Shape::Version(_)
+        | Shape::Choice(_) => wanted(shape).trim_start_matches("a ").to_owned(),
         Shape::Object => "object".to_owned(),
         Shape::Any | Shape::Scalar => wanted(shape),
     }

@@ -47,6 +47,7 @@ impl Checkout {
 fn sample(shape: Shape) -> Value {
     match shape {
         Shape::Text | Shape::Name | Shape::Selector | Shape::Any | Shape::Scalar => json!("a"),
+        Shape::Account => json!("a/b"),
         Shape::Whole => json!(1),
         Shape::Version(version) => json!(version),
         Shape::Flag => json!(true),

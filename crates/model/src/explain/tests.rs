@@ -45,6 +45,7 @@ fn view(held: &[&str]) -> View {
     let shop = ComponentView {
         bundle: hash("new"),
         version: hash("new"),
+        spec: Default::default(),
         manifests: Vec::new(),
         held: held.collect(),
     };

@@ -83,6 +83,11 @@ impl State {
         self.entries[key.0 as usize].as_mut()
     }
 
+    /// All objects.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.index.values().copied().collect()
+    }
+
     pub(super) fn component(&self, key: ComponentKey) -> &Component {
         &self.components[key.0 as usize]
     }

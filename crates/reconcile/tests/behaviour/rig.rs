@@ -86,6 +86,7 @@ pub(crate) fn view(components: &[(&str, &[Value])]) -> Arc<View> {
             ComponentView {
                 bundle,
                 version: bundle,
+                spec: Arc::default(),
                 manifests,
                 held: Vec::new(),
             },
