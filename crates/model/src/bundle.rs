@@ -5,8 +5,10 @@
 //! small delta. Equal content gives equal bytes, hence an equal name.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    iter,
+    sync::{Arc, OnceLock},
 };
 
 use serde::{Deserialize, Serialize};
@@ -101,13 +103,23 @@ pub struct HealthRule {
 }
 
 /// An immutable set of manifests: one version of one component.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Bundle {
     /// The component this is a version of.
     pub component: ComponentName,
     spec: Arc<Spec>,
     manifests: BTreeMap<ManifestId, Manifest>,
+    /// Worked out when first asked for: everything is looked up by it.
+    hash: OnceLock<ObjectHash>,
 }
+
+impl PartialEq for Bundle {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.component, &self.spec, &self.manifests) == (&other.component, &other.spec, &other.manifests)
+    }
+}
+
+impl Eq for Bundle {}
 
 impl Spec {
     /// Does it ask for nothing, so that the component runs everywhere and alike?
@@ -183,6 +195,7 @@ impl Bundle {
             component,
             spec: Arc::default(),
             manifests: by_id,
+            hash: OnceLock::new(),
         })
     }
 
@@ -190,6 +203,7 @@ impl Bundle {
     #[must_use]
     pub fn with_spec(mut self, spec: Spec) -> Self {
         self.spec = Arc::new(spec);
+        self.hash = OnceLock::new();
         self
     }
 
@@ -215,18 +229,28 @@ impl Bundle {
 
     /// The canonical bytes, whose sha256 names the bundle.
     pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for line in self.lines() {
+            bytes.extend_from_slice(&line);
+            bytes.push(b'\n');
+        }
+        bytes
+    }
+
+    /// How many bytes [`Bundle::encode`] makes.
+    pub fn size(&self) -> usize {
+        self.lines().map(|line| line.len() + 1).sum()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
         let header = Header {
             format: self.spec.format(),
             component: self.component.clone(),
             spec: (*self.spec).clone(),
         };
-        let mut bytes = canonical::document(&header);
-        bytes.push(b'\n');
-        for manifest in self.manifests.values() {
-            bytes.extend_from_slice(manifest.canonical());
-            bytes.push(b'\n');
-        }
-        bytes
+        let manifests = self.manifests.values();
+        iter::once(Cow::Owned(canonical::document(&header)))
+            .chain(manifests.map(|manifest| Cow::Borrowed(manifest.canonical())))
     }
 
     /// Reads back what [`Bundle::encode`] wrote, trusting nothing: every rule of a push is checked again.
@@ -256,12 +280,13 @@ impl Bundle {
             component: header.component,
             spec: Arc::new(header.spec),
             manifests,
+            hash: OnceLock::new(),
         })
     }
 
     /// The hash that names this bundle.
     pub fn hash(&self) -> ObjectHash {
-        ObjectHash::of(&self.encode())
+        *self.hash.get_or_init(|| ObjectHash::of(&self.encode()))
     }
 }
 

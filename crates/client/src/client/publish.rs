@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use driftless_model::name::ComponentName;
 use rand::{TryRngCore as _, rngs::OsRng};
 
 use super::*;
@@ -18,13 +17,6 @@ const UPLOAD_BATCH: usize = 8 << 20;
 const ALONG: usize = 64 << 10;
 /// As zstd's own default: more effort costs time in every push and saves little.
 const LEVEL: i32 = 3;
-
-/// A bundle ready to be sent.
-struct Encoded {
-    component: ComponentName,
-    hash: ObjectHash,
-    bytes: Vec<u8>,
-}
 
 impl Client {
     /// Pushes. `progress` is told how far it is.
@@ -47,18 +39,16 @@ impl Client {
             idempotency_key,
         } = push;
         let idempotency_key = idempotency_key.map_or_else(draw_key, Ok)?;
-        let encoded = bundles.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        let size: usize = encoded.iter().map(|encoded| encoded.bytes.len()).sum();
-        let (objects, uploaded) = if size <= ALONG {
-            let objects = encoded.iter().map(|encoded| object(&encoded.hash, &encoded.bytes));
-            (objects.collect::<Result<_, _>>()?, 0)
+        let sizes = bundles.iter().map(size).collect::<Result<Vec<_>, _>>()?;
+        let (objects, uploaded) = if sizes.iter().sum::<usize>() <= ALONG {
+            (bundles.iter().map(object).collect::<Result<_, _>>()?, 0)
         } else {
-            (Vec::new(), self.upload(&encoded, &mut progress).await?)
+            (Vec::new(), self.upload(&bundles, &mut progress).await?)
         };
         progress(Progress::Publishing);
-        let set = encoded.iter().map(|encoded| v1::ComponentChange {
-            component: encoded.component.to_string(),
-            bundle: Some(proto::to_hash(&encoded.hash)),
+        let set = bundles.iter().map(|bundle| v1::ComponentChange {
+            component: bundle.component.to_string(),
+            bundle: Some(proto::to_hash(&bundle.hash())),
         });
         let removed = remove.iter().map(|name| v1::ComponentChange {
             component: name.to_string(),
@@ -92,11 +82,11 @@ impl Client {
     }
 
     /// Uploads what the server lacks; says how many that were.
-    async fn upload(&self, encoded: &[Encoded], progress: &mut impl FnMut(Progress)) -> Result<usize, Error> {
-        if encoded.is_empty() {
+    async fn upload(&self, bundles: &[Bundle], progress: &mut impl FnMut(Progress)) -> Result<usize, Error> {
+        if bundles.is_empty() {
             return Ok(0);
         }
-        let by_hash: BTreeMap<_, _> = encoded.iter().map(|encoded| (encoded.hash, &encoded.bytes)).collect();
+        let by_hash: BTreeMap<_, _> = bundles.iter().map(|bundle| (bundle.hash(), bundle)).collect();
         let request = v1::MissingObjectsRequest {
             hashes: by_hash.keys().map(proto::to_hash).collect(),
         };
@@ -116,8 +106,8 @@ impl Client {
         let mut batch = Vec::new();
         for hash in &missing {
             // A hash that was not asked about is not ours to send.
-            let Some(bytes) = by_hash.get(hash) else { continue };
-            batch.push(object(hash, bytes)?);
+            let Some(bundle) = by_hash.get(hash) else { continue };
+            batch.push(object(bundle)?);
             if batch.iter().map(|object| object.zstd.len()).sum::<usize>() >= UPLOAD_BATCH {
                 self.put(std::mem::take(&mut batch), missing.len(), &mut sent, progress)
                     .await?;
@@ -152,26 +142,23 @@ impl Client {
     }
 }
 
-fn encode(bundle: &Bundle) -> Result<Encoded, Error> {
-    let bytes = bundle.encode();
-    if bytes.len() > bundle::MAX_BYTES {
-        let cause = Box::new(bundle::Error::TooLarge(bytes.len()));
-        return Err(Error::Bundle {
-            component: bundle.component.clone(),
-            cause,
-        });
+/// The bytes of a bundle, if it may be as large.
+fn size(bundle: &Bundle) -> Result<usize, Error> {
+    let size = bundle.size();
+    if size <= bundle::MAX_BYTES {
+        return Ok(size);
     }
-    Ok(Encoded {
+    Err(Error::Bundle {
         component: bundle.component.clone(),
-        hash: ObjectHash::of(&bytes),
-        bytes,
+        cause: Box::new(bundle::Error::TooLarge(size)),
     })
 }
 
-fn object(hash: &ObjectHash, bytes: &[u8]) -> Result<v1::Object, Error> {
+fn object(bundle: &Bundle) -> Result<v1::Object, Error> {
+    let hash = bundle.hash();
     Ok(v1::Object {
-        hash: proto::to_hash(hash),
-        zstd: compress(hash, bytes)?,
+        hash: proto::to_hash(&hash),
+        zstd: compress(&hash, &bundle.encode())?,
     })
 }
 
