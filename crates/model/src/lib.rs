@@ -13,7 +13,7 @@
 //!
 //! What a cluster makes of it: [`view`] (directive, snapshot, cluster → manifests) and [`diff`]. Clusters differ by
 //! a component's [`selector`], its [`overlay`]s and the variables of [`substitute`], which [`render`] puts together;
-//! [`effect`] says what a change does to a whole fleet, group by group.
+//! [`effect`] says what a change does to a whole fleet, group by group. [`order`] is in which order objects come and go.
 //!
 //! What people ask of it: [`history`] (when did a field change, and who set each line), [`explain`] (why a cluster is not
 //! as it should be), and [`mod@reference`] (which object is meant).
@@ -39,6 +39,7 @@ pub mod kinds;
 pub mod manifest;
 pub mod marks;
 pub mod name;
+pub mod order;
 pub mod orders;
 pub mod overlay;
 pub mod reference;

@@ -7,6 +7,7 @@
 //!
 //! - [`ingest`]: a view becomes desired entries.
 //! - [`kinds`]: discovery and watches.
+//! - [`order`]: waves, and what depends on what.
 //! - [`parents`]: the ApplySets' parents and the records in them.
 //! - [`work`]: applies and deletions, and what their failures mean.
 //! - [`server`]: is the API server there at all?
@@ -14,6 +15,7 @@
 
 mod ingest;
 mod kinds;
+mod order;
 mod parents;
 mod report;
 mod server;
@@ -48,7 +50,7 @@ use crate::{
     plan::{Applied, Cause, Step},
     watch,
 };
-use state::{ComponentKey, Gate, Issue, Key, KindKey, Recount, State};
+use state::{ComponentKey, Entry, Gate, Issue, Key, KindKey, Recount, State};
 
 /// Watch events that wait for the engine: few, because each holds a watch's memory.
 const EVENTS: usize = 64;
@@ -61,6 +63,7 @@ enum Timer {
     Kind(KindKey),
     Parent(ComponentKey),
     Record(ComponentKey),
+    Waves(ComponentKey),
     Parents,
     Server,
     Report,
@@ -239,6 +242,7 @@ impl Engine {
                     }
                 }
                 Timer::Record(key) => self.tend_parent(key),
+                Timer::Waves(key) => self.on_waves_due(key),
                 Timer::Parents => self.read_parents(),
                 Timer::Server => self.look(),
                 Timer::Report => self.telling.woken(),
@@ -253,7 +257,12 @@ impl Engine {
         if !self.state.holds_back(key) {
             self.open(Gate::Entry(key));
         }
-        for Recount { component, prune } in recounts {
+        if self.state.entry(key).is_none_or(Entry::is_ready) {
+            self.open(Gate::After(key));
+        }
+        for recount in recounts {
+            let Recount { component, prune, .. } = recount;
+            self.on_recount(recount);
             if prune {
                 for key in self.state.component(component).stale.clone() {
                     self.consider(key);
@@ -291,6 +300,7 @@ impl Engine {
             Step::Expect => {}
             Step::Await(gate) => {
                 self.state.wait(key, gate);
+                self.note_waiting(key, gate);
                 if let Gate::Kind(kind) = gate {
                     self.explain_kind(key, kind);
                 }

@@ -53,6 +53,41 @@ impl Assessment {
     }
 }
 
+/// What an object means to those who wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is on its way.
+    Pending,
+    /// It is there and well; what is to end has ended well.
+    Done,
+    /// It will not get there without help.
+    Failed,
+}
+
+/// What a live object of the given health means to those who wait for it: a Job or a Pod that is to end is done when it
+/// has ended. A claim keeps nobody waiting: it may be bound only once a Pod uses it.
+pub fn outcome(object: &Value, health: Health) -> Outcome {
+    let (group, _) = split_api_version(text(object, "/apiVersion"));
+    let of_health = match health {
+        Health::Current => Outcome::Done,
+        Health::Failed => Outcome::Failed,
+        Health::Unknown | Health::InProgress | Health::Terminating | Health::NotFound => Outcome::Pending,
+    };
+    match (group, text(object, "/kind"), of_health) {
+        ("batch", "Job", Outcome::Done) => {
+            let has_ended = conditions(object).any(|it| it.is_true() && matches!(it.kind, "Complete" | "Suspended"));
+            if has_ended { Outcome::Done } else { Outcome::Pending }
+        }
+        ("", "Pod", Outcome::Done) => match (text(object, "/status/phase"), text(object, "/spec/restartPolicy")) {
+            ("Failed", _) => Outcome::Failed,
+            ("Running", "Never" | "OnFailure") => Outcome::Pending,
+            _ => Outcome::Done,
+        },
+        ("", "PersistentVolumeClaim", Outcome::Pending) if health == Health::InProgress => Outcome::Done,
+        _ => of_health,
+    }
+}
+
 /// Assesses a live object, given whole, status included.
 pub fn assess(object: &Value, now: Timestamp) -> Assessment {
     if let Some(assessment) = by_any_kind(object) {

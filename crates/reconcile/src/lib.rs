@@ -63,6 +63,8 @@ pub struct Settings {
     pub record_after: Duration,
     /// Shortest time between two reports, unless everything has just converged.
     pub report_every: Duration,
+    /// How long a wave may be without progress before the next one starts all the same.
+    pub wave_deadline: Duration,
 }
 
 impl Default for Settings {
@@ -77,6 +79,7 @@ impl Default for Settings {
             },
             record_after: Duration::from_secs(1),
             report_every: Duration::from_millis(200),
+            wave_deadline: Duration::from_secs(300),
         }
     }
 }

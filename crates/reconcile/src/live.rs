@@ -2,11 +2,16 @@
 //!
 //! Called with every object that a response or a watch brings; the object is dropped afterwards.
 
-use driftless_model::{manifest::ManifestId, name::ComponentName, status::Health};
+use driftless_model::{manifest::ManifestId, name::ComponentName, order, status::Health};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{Clock, applyset, digest::Digest, health, owned};
+use crate::{
+    Clock, applyset,
+    digest::Digest,
+    health::{self, Outcome},
+    owned,
+};
 
 /// What one look at a live object told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,10 @@ pub(crate) struct Seen {
     pub(crate) deleting: bool,
     /// How it does.
     pub(crate) health: Health,
+    /// Is it done, as far as what waits for it is concerned?
+    pub(crate) outcome: Outcome,
+    /// Its wave.
+    pub(crate) wave: i32,
     /// Why, unless it is current.
     pub(crate) message: String,
 }
@@ -63,6 +72,8 @@ impl Reader {
             kept: applyset::is_kept(object),
             deleting: text("deletionTimestamp").is_some(),
             health: assessment.health,
+            outcome: health::outcome(object, assessment.health),
+            wave: order::wave(object).unwrap_or_default(),
             message: assessment.message,
         })
     }

@@ -44,6 +44,8 @@ pub(crate) struct Facts<G> {
     pub(crate) live: Live,
     /// What has to come first, if something is still missing.
     pub(crate) gate: Option<G>,
+    /// What has to come first before something new is made of it; a repair does not wait for that.
+    pub(crate) order: Option<G>,
     /// Did its component's other objects get where they should be, so that what left may go?
     pub(crate) may_prune: bool,
 }
@@ -92,7 +94,8 @@ pub(crate) fn decide<G>(facts: Facts<G>) -> Step<G> {
         },
         _ => Cause::Changed,
     };
-    facts.gate.map_or(Step::Apply(cause), Step::Await)
+    let order = facts.order.filter(|_| cause == Cause::Changed);
+    facts.gate.or(order).map_or(Step::Apply(cause), Step::Await)
 }
 
 #[cfg(test)]
@@ -122,6 +125,7 @@ mod tests {
             applied,
             live,
             gate: None,
+            order: None,
             may_prune: true,
         })
     }
@@ -203,6 +207,7 @@ mod tests {
                 }),
                 live,
                 gate,
+                order: None,
                 may_prune,
             })
     }
@@ -225,6 +230,14 @@ mod tests {
                 Some(gate) if matches!(open, Step::Apply(_)) => prop_assert_eq!(decide(facts), Step::Await(gate)),
                 _ => prop_assert_eq!(decide(facts), open),
             }
+        }
+
+        #[test]
+        fn order_holds_back_what_is_new_and_never_a_repair(facts in any_facts()) {
+            let free = decide(facts);
+            let held = decide(Facts { order: Some(9), ..facts });
+            let expected = if free == Step::Apply(Cause::Changed) { Step::Await(9) } else { free };
+            prop_assert_eq!(held, expected);
         }
 
         #[test]

@@ -8,6 +8,8 @@ mod drift;
 mod faults;
 #[path = "behaviour/held.rs"]
 mod held;
+#[path = "behaviour/order.rs"]
+mod order;
 #[path = "behaviour/prune.rs"]
 mod prune;
 #[path = "behaviour/real.rs"]

@@ -9,13 +9,14 @@ use driftless_model::{
     kinds::{self, Scope as KindScope},
     manifest::Manifest,
     name::ComponentName,
+    order,
     view::{ComponentView, View},
 };
 use serde::Deserialize;
 
 use super::{
     Engine,
-    state::{ComponentKey, Desired, Key, Serving},
+    state::{ComponentKey, Desired, Gate, Key, Serving},
 };
 use crate::applyset::{self, Scope};
 
@@ -59,6 +60,8 @@ impl Engine {
                 component.version = None;
                 component.held.clear();
                 component.scope = Scope::default();
+                component.needs.clear();
+                component.waves.restart();
                 component.dirty = true;
                 let keys = std::mem::take(&mut component.keys);
                 self.drop_desired(key, keys, &mut touched);
@@ -76,6 +79,9 @@ impl Engine {
             self.touch(key);
         }
         for key in self.state.component_keys() {
+            if self.state.component(key).is_ready() {
+                self.open(Gate::Component(key));
+            }
             self.tend_parent(key);
         }
         self.telling.changed();
@@ -110,12 +116,21 @@ impl Engine {
             }
         }
         self.hold(component, desired, &mut keys, &mut scope);
+        let needs = desired.spec.depends_on.iter();
+        let needs = needs
+            .map(|name| self.state.component_named(name, &self.settings.namespace))
+            .collect();
         let state = self.state.component_mut(component);
-        // What left meanwhile may be free to go now.
+        // What left meanwhile may be free to go now, and what waited for its turn may have it.
         touched.extend(&state.stale);
+        if state.waves.since.is_some() {
+            touched.extend(&keys);
+        }
         state.bundle = Some(desired.bundle);
         state.version = Some(desired.version);
         state.scope = scope;
+        state.needs = needs;
+        state.waves.restart();
         state.dirty = true;
         let old = std::mem::replace(&mut state.keys, keys);
         self.drop_desired(component, old, touched);
@@ -162,8 +177,14 @@ impl Engine {
             desired.round = round;
             return false;
         }
+        let order = order::is_concerned(manifest.canonical())
+            .then(|| order::read(&manifest.value()).ok())
+            .flatten()
+            .unwrap_or_default();
         entry.desired = Some(Desired {
             component,
+            wave: order.wave,
+            after: (!order.depends_on.is_empty()).then(|| order.depends_on.into()),
             digest: applyset::manifest_digest(manifest, name),
             force: applyset::forces_conflicts(manifest),
             manifest: manifest.clone(),

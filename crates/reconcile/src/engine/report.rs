@@ -10,8 +10,8 @@ use driftless_model::{
 use tokio::time::Instant;
 
 use super::{
-    Engine, Timer,
-    state::{Component, Entry, Issue, Live, Parent, State},
+    Engine, Timer, order,
+    state::{Component, ComponentKey, Entry, Issue, Live, Parent, State},
 };
 use crate::Report;
 
@@ -77,7 +77,7 @@ impl Engine {
         let (mut components, mut versions) = (BTreeMap::new(), BTreeMap::new());
         for key in self.state.component_keys() {
             if self.state.component(key).dirty {
-                let status = status(&self.state, self.state.component(key));
+                let status = status(&self.state, key, self.state.component(key));
                 let component = self.state.component_mut(key);
                 component.status = status;
                 component.dirty = false;
@@ -105,7 +105,7 @@ impl Engine {
     }
 }
 
-fn status(state: &State, component: &Component) -> ComponentStatus {
+fn status(state: &State, key: ComponentKey, component: &Component) -> ComponentStatus {
     let mut problems = Vec::new();
     problems.extend(component.issue.as_ref().map(|issue| problem(None, issue)));
     problems.extend(component.collisions.iter().map(|(id, (message, since))| Problem {
@@ -122,6 +122,7 @@ fn status(state: &State, component: &Component) -> ComponentStatus {
         since: *since,
         blocks: true,
     }));
+    problems.extend(order::problems(state, key, component));
     let mut health = if component.bundle.is_some() {
         Health::Current
     } else {

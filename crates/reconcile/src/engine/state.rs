@@ -7,6 +7,7 @@ mod component;
 mod counts;
 mod entry;
 mod kind;
+mod order;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -21,6 +22,7 @@ pub(super) use self::{
     counts::Recount,
     entry::{Desired, Entry, Issue, Live, Present},
     kind::{Kind, Serving},
+    order::Waves,
 };
 use crate::{
     live::{self, Seen},
@@ -39,7 +41,7 @@ pub(super) struct ComponentKey(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct KindKey(u32);
 
-/// What an object may have to wait for. Waves, hooks and `depends-on` will be further gates.
+/// What an object may have to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Gate {
     /// The component's ApplySet parent must list the object's kind and namespace.
@@ -48,6 +50,12 @@ pub(super) enum Gate {
     Entry(Key),
     /// The object's kind must be served.
     Kind(KindKey),
+    /// A component that this one depends on must be as desired, and do well.
+    Component(ComponentKey),
+    /// The earlier waves of the component must be ready before this one.
+    Wave(ComponentKey, i32),
+    /// Another object must be ready.
+    After(Key),
 }
 
 /// All of it.
@@ -65,8 +73,8 @@ pub(super) struct State {
     pub(super) definitions: BTreeMap<(String, String), Key>,
     /// Who waits for what.
     waiting: BTreeMap<Gate, BTreeSet<Key>>,
-    /// What is to be looked at: what others wait for first.
-    ready: [VecDeque<Key>; 2],
+    /// What is to be looked at, by the rank of its kind: what others wait for first, and what goes last of all.
+    ready: BTreeMap<u8, VecDeque<Key>>,
     /// Was a view taken in?
     pub(super) has_view: bool,
     /// Over all components.
@@ -240,6 +248,8 @@ impl State {
             kept: seen.kept,
             deleting: seen.deleting,
             health: seen.health,
+            outcome: seen.outcome,
+            wave: seen.wave,
             message: (!seen.message.is_empty()).then(|| seen.message.into_boxed_str()),
             since,
             listing: in_listing,
@@ -269,6 +279,7 @@ impl State {
             applied: entry.applied,
             live: entry.plan_live(),
             gate: self.gate(entry),
+            order: self.order_gate(entry),
             may_prune: self.may_prune(entry),
         })
     }
@@ -300,16 +311,19 @@ impl State {
     }
 
     fn may_prune(&self, entry: &Entry) -> bool {
-        let Live::Present(Present {
-            member: Some(member), ..
-        }) = entry.live
-        else {
+        let Live::Present(present) = &entry.live else {
             return false;
         };
+        let Some(member) = present.member else { return false };
         let component = self.component(member);
         let managed = component.bundle.is_some() || component.parent != Parent::None;
         let (plain, ground) = component.may_prune();
-        self.has_view && managed && if entry.is_ground() { ground } else { plain }
+        let may_go = if entry.is_ground() {
+            ground
+        } else {
+            plain.is_some_and(|last| present.wave >= last)
+        };
+        self.has_view && managed && may_go
     }
 
     pub(super) fn wait(&mut self, key: Key, gate: Gate) {
@@ -330,13 +344,23 @@ impl State {
         let Some(entry) = self.entry_mut(key) else { return };
         if !entry.queued && !entry.busy {
             entry.queued = true;
-            let queue = usize::from(!entry.is_ground());
-            self.ready[queue].push_back(key);
+            let rank = if entry.desired.is_some() {
+                entry.rank
+            } else {
+                u8::MAX - entry.rank
+            };
+            self.ready.entry(rank).or_default().push_back(key);
         }
     }
 
     pub(super) fn dequeue(&mut self) -> Option<Key> {
-        let key = self.ready.iter_mut().find_map(VecDeque::pop_front)?;
+        let key = loop {
+            let mut first = self.ready.first_entry()?;
+            match first.get_mut().pop_front() {
+                Some(key) => break key,
+                None => drop(first.remove()),
+            }
+        };
         if let Some(entry) = self.entry_mut(key) {
             entry.queued = false;
         }

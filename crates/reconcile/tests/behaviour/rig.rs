@@ -30,8 +30,12 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(client: Client) -> Self {
+        Self::start_with(client, Settings::default())
+    }
+
+    pub(crate) fn start_with(client: Client, settings: Settings) -> Self {
         let clock = || "2026-01-01T00:00:00Z".parse().expect("a time");
-        let (handle, reconciler) = Reconciler::new(client, Settings::default(), clock, 1);
+        let (handle, reconciler) = Reconciler::new(client, settings, clock, 1);
         let token = CancellationToken::new();
         let stop = token.clone();
         let task = tokio::spawn(async move { reconciler.run(stop).await.expect("the reconciler has a bug") });

@@ -9,7 +9,7 @@ use driftless_model::{hash::ObjectHash, manifest::ManifestId, name::ComponentNam
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Issue, Key};
+use super::{ComponentKey, Issue, Key, Waves};
 use crate::applyset::{self, Scope};
 
 /// The ApplySet parent of a component.
@@ -47,6 +47,11 @@ pub(crate) struct Component {
     /// Members that are not desired any more, and how many of them are neither namespaces nor CRDs.
     pub(crate) stale: BTreeSet<Key>,
     pub(crate) plain_stale: u32,
+    /// The same, by wave.
+    pub(crate) stale_waves: BTreeMap<i32, u32>,
+    /// Components that have to be ready before anything new is made of this one.
+    pub(crate) needs: Vec<ComponentKey>,
+    pub(crate) waves: Waves,
     /// Live objects that carry its labels.
     pub(crate) members: u32,
     /// Its status changed since it was reported.
@@ -75,17 +80,26 @@ impl Component {
             unsynced: 0,
             stale: BTreeSet::new(),
             plain_stale: 0,
+            stale_waves: BTreeMap::new(),
+            needs: Vec::new(),
+            waves: Waves::default(),
             members: 0,
             dirty: true,
             status: ComponentStatus::default(),
         }
     }
 
-    /// May what left it go: plain objects, and then namespaces and CRDs? Nothing, while it is not known what of it
-    /// should be there.
-    pub(crate) fn may_prune(&self) -> (bool, bool) {
+    /// May what left it go: plain objects from which wave on, and then namespaces and CRDs? Nothing, while it is not
+    /// known what of it should be there.
+    pub(crate) fn may_prune(&self) -> (Option<i32>, bool) {
         let settled = self.unsynced == 0 && self.held.is_empty();
-        (settled, settled && self.plain_stale == 0)
+        let last = self.stale_waves.last_key_value().map_or(0, |(wave, _)| *wave);
+        (settled.then_some(last), settled && self.plain_stale == 0)
+    }
+
+    /// Is it there, all as desired, and well?
+    pub(crate) fn is_ready(&self) -> bool {
+        self.bundle.is_some() && self.unsynced == 0 && self.held.is_empty() && self.waves.is_ready()
     }
 
     /// Does its parent list every kind and namespace of what is desired?

@@ -1,6 +1,6 @@
 //! The counts that tell "converged" and "may prune" without looking at all objects.
 
-use super::{ComponentKey, Key, State};
+use super::{Component, ComponentKey, Key, State, entry::Tally};
 
 /// A component's counts changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,6 +8,8 @@ pub(crate) struct Recount {
     pub(crate) component: ComponentKey,
     /// What left the desired state may go now, and could not before.
     pub(crate) prune: bool,
+    /// Something of it got ready.
+    pub(crate) progress: bool,
 }
 
 impl State {
@@ -18,10 +20,18 @@ impl State {
         };
         let (old, new, ground) = (entry.tally, entry.tally_now(), entry.is_ground());
         entry.tally = new;
-        let mut touched: Vec<_> = [old.unsynced, new.unsynced, old.stale, new.stale, old.member, new.member]
-            .into_iter()
-            .flatten()
-            .collect();
+        let first = |(component, _)| component;
+        let mut touched: Vec<_> = [
+            old.unsynced,
+            new.unsynced,
+            old.stale.map(first),
+            new.stale.map(first),
+            old.member,
+            new.member,
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         touched.extend(entry.desired.as_ref().map(|desired| desired.component));
         touched.sort_unstable();
         touched.dedup();
@@ -50,26 +60,64 @@ impl State {
             self.component_mut(component).members += 1;
         }
         if old.stale != new.stale {
-            if let Some(component) = old.stale {
+            if let Some((component, wave)) = old.stale {
                 let component = self.component_mut(component);
                 component.stale.remove(&key);
                 component.plain_stale -= u32::from(!ground);
+                component.uncount_stale(wave, ground);
                 self.stale -= 1;
             }
-            if let Some(component) = new.stale {
+            if let Some((component, wave)) = new.stale {
                 let component = self.component_mut(component);
                 component.stale.insert(key);
                 component.plain_stale += u32::from(!ground);
+                component.count_stale(wave, ground);
                 self.stale += 1;
             }
         }
-        let recount = |(component, before): (ComponentKey, (bool, bool))| {
+        let got_ready = self.settle_wave(key, old, new);
+        let recount = |(component, before): (ComponentKey, (Option<i32>, bool))| {
             let now = self.component(component).may_prune();
             Recount {
                 component,
-                prune: (now.0 && !before.0) || (now.1 && !before.1),
+                prune: (now.0.is_some() && now.0 != before.0) || (now.1 && !before.1),
+                progress: got_ready == Some(component),
             }
         };
         touched.into_iter().zip(before).map(recount).collect()
+    }
+
+    /// Counts what is not ready. Says of which component something got ready.
+    fn settle_wave(&mut self, key: Key, old: Tally, new: Tally) -> Option<ComponentKey> {
+        if old.unready == new.unready {
+            return None;
+        }
+        if let Some((component, wave)) = old.unready {
+            self.component_mut(component).waves.remove(wave, key);
+        }
+        if let Some((component, wave)) = new.unready {
+            self.component_mut(component).waves.insert(wave, key);
+        }
+        old.unready.map(|(component, _)| component)
+    }
+}
+
+impl Component {
+    fn count_stale(&mut self, wave: i32, ground: bool) {
+        if !ground {
+            *self.stale_waves.entry(wave).or_default() += 1;
+        }
+    }
+
+    fn uncount_stale(&mut self, wave: i32, ground: bool) {
+        if ground {
+            return;
+        }
+        if let Some(count) = self.stale_waves.get_mut(&wave) {
+            *count -= 1;
+            if *count == 0 {
+                self.stale_waves.remove(&wave);
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use driftless_model::{
     manifest::{Manifest, ManifestId},
+    order,
     status::Health,
 };
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::{ComponentKey, Gate, KindKey};
 use crate::{
     digest::Digest,
+    health::Outcome,
     plan::{self, Applied, Facts, Step},
 };
 
@@ -22,6 +24,9 @@ pub(crate) struct Desired {
     pub(crate) digest: Digest,
     /// Does it take fields from others?
     pub(crate) force: bool,
+    pub(crate) wave: i32,
+    /// What has to be ready before it is applied.
+    pub(crate) after: Option<Box<[ManifestId]>>,
     /// In which view it was seen last.
     pub(crate) round: u64,
 }
@@ -44,6 +49,9 @@ pub(crate) struct Present {
     pub(crate) kept: bool,
     pub(crate) deleting: bool,
     pub(crate) health: Health,
+    pub(crate) outcome: Outcome,
+    /// Later waves are deleted first.
+    pub(crate) wave: i32,
     pub(crate) message: Option<Box<str>>,
     /// Since when it does so.
     pub(crate) since: Timestamp,
@@ -63,7 +71,9 @@ pub(crate) struct Issue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tally {
     pub(crate) unsynced: Option<ComponentKey>,
-    pub(crate) stale: Option<ComponentKey>,
+    pub(crate) stale: Option<(ComponentKey, i32)>,
+    /// Not as desired, or not well, in which wave.
+    pub(crate) unready: Option<(ComponentKey, i32)>,
     pub(crate) member: Option<ComponentKey>,
 }
 
@@ -71,6 +81,8 @@ pub(crate) struct Tally {
 pub(crate) struct Entry {
     pub(crate) id: Arc<ManifestId>,
     pub(crate) kind: KindKey,
+    /// See [`driftless_model::order::rank`].
+    pub(crate) rank: u8,
     pub(crate) desired: Option<Desired>,
     pub(crate) applied: Option<Applied>,
     pub(crate) live: Live,
@@ -96,6 +108,7 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(id: Arc<ManifestId>, kind: KindKey, live: Live, applied: Option<Applied>) -> Self {
         Self {
+            rank: order::rank(&id.group, &id.kind),
             id,
             kind,
             desired: None,
@@ -141,6 +154,7 @@ impl Entry {
             applied: self.applied,
             live: self.plan_live(),
             gate: None::<Gate>,
+            order: None,
             may_prune: false,
         };
         self.desired.is_some() && plan::decide(facts) == Step::Rest
@@ -156,9 +170,9 @@ impl Entry {
     }
 
     pub(crate) fn tally_now(&self) -> Tally {
-        let member = match &self.live {
-            Live::Present(present) if !present.kept => present.member,
-            _ => None,
+        let (member, wave) = match &self.live {
+            Live::Present(present) if !present.kept => (present.member, present.wave),
+            _ => (None, 0),
         };
         Tally {
             unsynced: self
@@ -166,7 +180,12 @@ impl Entry {
                 .as_ref()
                 .filter(|_| !self.is_synced())
                 .map(|desired| desired.component),
-            stale: member.filter(|_| self.desired.is_none()),
+            stale: member.filter(|_| self.desired.is_none()).map(|member| (member, wave)),
+            unready: self
+                .desired
+                .as_ref()
+                .filter(|_| !self.is_ready())
+                .map(|desired| (desired.component, desired.wave)),
             member,
         }
     }
