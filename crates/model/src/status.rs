@@ -10,6 +10,9 @@ use crate::{hash::ObjectHash, manifest::ManifestId, name::ComponentName};
 /// Most problems reported for one component; the rest is counted in [`ComponentStatus::more_problems`].
 pub const MAX_PROBLEMS: usize = 20;
 
+/// Most objects named in [`PruneBlocked::sample`].
+pub const MAX_SAMPLE: usize = 10;
+
 /// How an object or a component does, in the words of
 /// [kstatus](https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md).
 ///
@@ -101,6 +104,22 @@ pub struct ComponentStatus {
     pub problems: Vec<Problem>,
     /// Further problems, not listed.
     pub more_problems: u32,
+    /// What left the desired state and waits for a person's consent to its deletion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_blocked: Option<Box<PruneBlocked>>,
+}
+
+/// Deletions that wait for a person's consent: more than the component's budget, or such as always need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneBlocked {
+    /// How many objects.
+    pub objects: u32,
+    /// Names them, see [`orders::deletions`](crate::orders::deletions): a [`Consent`](crate::orders::Consent) names
+    /// the same.
+    pub deletions: ObjectHash,
+    /// The first of them, at most [`MAX_SAMPLE`].
+    pub sample: Vec<ManifestId>,
 }
 
 impl ComponentStatus {

@@ -5,7 +5,7 @@ use driftless_model::{
     bundle::lines::Tally,
     hash::ObjectHash,
     manifest::ManifestId,
-    status::{ClusterStatus, ComponentStatus, Counters, Health, Problem},
+    status::{ClusterStatus, ComponentStatus, Counters, Health, Problem, PruneBlocked},
 };
 use jiff::Timestamp;
 
@@ -200,6 +200,7 @@ impl From<&ClusterStatus> for v1::ClusterStatus {
             health: v1::Health::from(component.health).into(),
             problems: component.problems.iter().map(Into::into).collect(),
             more_problems: component.more_problems,
+            prune_blocked: component.prune_blocked.as_deref().map(Into::into),
         });
         Self {
             sequence: status.sequence,
@@ -258,6 +259,32 @@ impl TryFrom<v1::ComponentStatus> for ComponentStatus {
                 .map(TryInto::try_into)
                 .collect::<Result<_, Error>>()?,
             more_problems: component.more_problems,
+            prune_blocked: component
+                .prune_blocked
+                .map(|blocked| PruneBlocked::try_from(blocked).map(Box::new))
+                .transpose()?,
+        })
+    }
+}
+
+impl From<&PruneBlocked> for v1::PruneBlocked {
+    fn from(blocked: &PruneBlocked) -> Self {
+        Self {
+            objects: blocked.objects,
+            deletions: to_hash(&blocked.deletions),
+            sample: blocked.sample.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::PruneBlocked> for PruneBlocked {
+    type Error = Error;
+
+    fn try_from(blocked: v1::PruneBlocked) -> Result<Self, Error> {
+        Ok(Self {
+            objects: blocked.objects,
+            deletions: hash("status.prune_blocked.deletions", &blocked.deletions)?,
+            sample: blocked.sample.into_iter().map(Into::into).collect(),
         })
     }
 }
@@ -317,6 +344,11 @@ mod tests {
             health: Health::Failed,
             problems: vec![problem.clone()],
             more_problems: 4,
+            prune_blocked: Some(Box::new(PruneBlocked {
+                objects: 12,
+                deletions: ObjectHash::of(b"d"),
+                sample: problem.object.iter().cloned().collect(),
+            })),
         };
         ClusterStatus {
             sequence: 7,

@@ -154,6 +154,7 @@ fn status(state: &State, key: ComponentKey, component: &Component) -> ComponentS
         health,
         problems,
         more_problems: u32::try_from(more).unwrap_or(u32::MAX),
+        prune_blocked: None,
     }
 }
 
