@@ -3,27 +3,20 @@
 //! `cargo bench -p driftless-benches --bench spine [-- --json FILE]`; see docs/performance.md. Needs what
 //! `tests/kubernetes/install` builds, and says so loudly where it is not there.
 //!
-//! `programs` builds → [`stage`] starts server and agent → [`measure`] runs, with objects of [`workload`], beside
-//! the [`bare`] loop that everything is compared with, seen by [`observe`] → [`report`] prints.
+//! `programs` builds → `cluster::stage` starts server and agent → [`measure`] runs, with objects of `workload`, beside
+//! the `bare` loop that everything is compared with, seen by `observe` → [`report`] prints.
 
-mod bare;
 mod measure;
-mod observe;
 mod report;
-mod stage;
-mod workload;
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use driftless_benches::programs;
+use driftless_benches::cluster::stage::{Programs, Stage};
 use driftless_tests::{ControlPlane, Options};
 
-use crate::{
-    measure::Measure,
-    stage::{Programs, Stage},
-};
+use crate::measure::Measure;
 
 /// Measures push, apply, change and rest.
 #[derive(Clone, Debug, Parser)]
@@ -55,11 +48,7 @@ async fn main() -> Result<()> {
     let Some(plane) = ControlPlane::for_test("benches/spine", Options::default()).await? else {
         return Ok(());
     };
-    let programs = Programs {
-        driftless: programs::release("driftless-cli", "driftless")?,
-        agent: programs::release("driftless-agent", "driftless-agent")?,
-    };
-    let stage = Stage::open(plane, &programs).await?;
+    let stage = Stage::open(plane, &Programs::release()?).await?;
     let report = Box::pin(Measure::new(&stage, &args).run()).await?;
     print!("{}", report.text());
     if let Some(file) = &args.json {

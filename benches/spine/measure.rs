@@ -3,14 +3,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use driftless_benches::cluster::{
+    bare,
+    observe::{Change, Counter, Reader},
+    stage::Stage,
+    workload::{Workload, config_map, config_map_name},
+};
 use kube::Client;
 
 use crate::{
-    Args, bare,
-    observe::{Change, Counter, Reader},
+    Args,
     report::{Apply, OneChange, Report, Rest},
-    stage::Stage,
-    workload::{Workload, config_map, config_map_name},
 };
 
 /// Enough to have every path taken once before it counts.

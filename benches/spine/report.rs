@@ -2,10 +2,8 @@
 
 use std::fmt::Write as _;
 
-use driftless_benches::{median, quantile};
+use driftless_benches::{cluster::workload::Workload, median, quantile};
 use serde::Serialize;
-
-use crate::workload::Workload;
 
 /// Goals of this version, printed beside what was measured.
 const GOAL_SHARE: f64 = 0.7;

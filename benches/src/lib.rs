@@ -1,6 +1,7 @@
-//! What the benches share: the programs that are measured, and what figures are made of: medians and quantiles of a
-//! few runs. It measures nothing itself.
+//! What the benches share: the programs that are measured, alone or on a [`cluster`], and what figures are made of:
+//! medians and quantiles of a few runs. It measures nothing itself.
 
+pub mod cluster;
 pub mod programs;
 
 /// The value below which the share `q` of all lies, linearly between neighbours; 0 of none.

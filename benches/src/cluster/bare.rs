@@ -14,7 +14,7 @@ const IN_FLIGHT: usize = 32;
 const FIELD_MANAGER: &str = "bare";
 
 /// Applies all objects.
-pub(crate) async fn apply(client: &Client, objects: &[Value], kinds: &[ApiResource]) -> Result<()> {
+pub async fn apply(client: &Client, objects: &[Value], kinds: &[ApiResource]) -> Result<()> {
     let applies: Vec<_> = objects.iter().map(|object| apply_one(client, object, kinds)).collect();
     stream::iter(applies)
         .buffer_unordered(IN_FLIGHT)
@@ -23,7 +23,7 @@ pub(crate) async fn apply(client: &Client, objects: &[Value], kinds: &[ApiResour
 }
 
 /// Applies one object, of one of `kinds`.
-pub(crate) async fn apply_one(client: &Client, object: &Value, kinds: &[ApiResource]) -> Result<()> {
+pub async fn apply_one(client: &Client, object: &Value, kinds: &[ApiResource]) -> Result<()> {
     let metadata = &object["metadata"];
     let (namespace, name) = metadata["namespace"]
         .as_str()

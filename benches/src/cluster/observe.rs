@@ -13,27 +13,31 @@ use kube::{
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::{stage::CONVERGE, workload::LABEL};
+use super::{stage::CONVERGE, workload::LABEL};
 
 /// From the newest state that the API server has at hand, so that nothing is missed.
 const FROM_NOW: &str = "0";
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub enum Change {
+    /// Those that come.
     Added,
+    /// Those that leave.
     Deleted,
 }
 
 /// When the first and the last object were seen.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
-    pub(crate) first: Instant,
-    pub(crate) last: Instant,
+pub struct Seen {
+    /// The first of them.
+    pub first: Instant,
+    /// The last.
+    pub last: Instant,
 }
 
 /// Counts objects of some kinds that come to a namespace, or leave it.
-pub(crate) struct Counter {
+pub struct Counter {
     /// Ends them when dropped.
     _watches: JoinSet<Result<()>>,
     seen: mpsc::UnboundedReceiver<Instant>,
@@ -41,7 +45,7 @@ pub(crate) struct Counter {
 
 impl Counter {
     /// Starts to watch. What is there already does not count as added only if the namespace is new.
-    pub(crate) async fn start(client: &Client, namespace: &str, kinds: &[ApiResource], change: Change) -> Result<Self> {
+    pub async fn start(client: &Client, namespace: &str, kinds: &[ApiResource], change: Change) -> Result<Self> {
         let (tell, seen) = mpsc::unbounded_channel();
         let mut watches = JoinSet::new();
         for kind in kinds {
@@ -71,7 +75,7 @@ impl Counter {
     }
 
     /// Waits for so many.
-    pub(crate) async fn all(mut self, count: usize) -> Result<Seen> {
+    pub async fn all(mut self, count: usize) -> Result<Seen> {
         let mut times = Vec::with_capacity(count);
         let collect = async {
             while times.len() < count {
@@ -93,14 +97,14 @@ impl Counter {
 }
 
 /// Sees the content of ConfigMaps.
-pub(crate) struct Reader {
+pub struct Reader {
     _watch: JoinSet<Result<()>>,
     seen: mpsc::UnboundedReceiver<(String, String, Instant)>,
 }
 
 impl Reader {
     /// Starts to watch the ConfigMaps of a namespace.
-    pub(crate) async fn start(client: &Client, namespace: &str) -> Result<Self> {
+    pub async fn start(client: &Client, namespace: &str) -> Result<Self> {
         let (tell, seen) = mpsc::unbounded_channel();
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         let events = api.watch(&params(), FROM_NOW).await?.boxed();
@@ -120,8 +124,15 @@ impl Reader {
         Ok(Self { _watch: watch, seen })
     }
 
+    /// Waits for the next content of any ConfigMap: its name, value, and when it was seen.
+    pub async fn next(&mut self) -> Result<(String, String, Instant)> {
+        let next = tokio::time::timeout(Duration::from_secs(60), self.seen.recv()).await;
+        next.context("no ConfigMap changed any more")?
+            .context("the watch ended early")
+    }
+
     /// Waits until the ConfigMap `name` has `value`; says when that was seen.
-    pub(crate) async fn value(&mut self, name: &str, value: &str) -> Result<Instant> {
+    pub async fn value(&mut self, name: &str, value: &str) -> Result<Instant> {
         let find = async {
             loop {
                 let (seen_name, seen_value, when) = self.seen.recv().await.context("the watch ended early")?;

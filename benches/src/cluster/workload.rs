@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// On every object, so that those of others in the namespace are not counted.
-pub(crate) const LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "spine");
+pub const LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "spine");
 
 /// A kind of application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Workload {
+pub enum Workload {
     /// As in Flux's own benchmark: a Deployment scaled to zero, a ServiceAccount, a Service and an Ingress, each a
     /// quarter of all.
     Application,
@@ -24,10 +24,11 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 2] = [Self::Application, Self::ConfigMaps];
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Application, Self::ConfigMaps];
 
     /// For component and namespace names.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Application => "app",
             Self::ConfigMaps => "maps",
@@ -35,7 +36,7 @@ impl Workload {
     }
 
     /// For people.
-    pub(crate) fn title(self) -> &'static str {
+    pub fn title(self) -> &'static str {
         match self {
             Self::Application => "Deployments, ServiceAccounts, Services, Ingresses",
             Self::ConfigMaps => "ConfigMaps",
@@ -43,7 +44,7 @@ impl Workload {
     }
 
     /// The kinds it is made of.
-    pub(crate) fn kinds(self) -> Vec<ApiResource> {
+    pub fn kinds(self) -> Vec<ApiResource> {
         match self {
             Self::Application => vec![
                 ApiResource::erase::<Deployment>(&()),
@@ -56,7 +57,7 @@ impl Workload {
     }
 
     /// `count` objects in `namespace`.
-    pub(crate) fn objects(self, namespace: &str, count: usize) -> Vec<Value> {
+    pub fn objects(self, namespace: &str, count: usize) -> Vec<Value> {
         match self {
             Self::Application => (0..count / 4).flat_map(|number| service(namespace, number)).collect(),
             Self::ConfigMaps => (0..count)
@@ -67,12 +68,12 @@ impl Workload {
 }
 
 /// The name of a ConfigMap.
-pub(crate) fn config_map_name(number: usize) -> String {
+pub fn config_map_name(number: usize) -> String {
     format!("map-{number:04}")
 }
 
 /// One ConfigMap with `value` in it.
-pub(crate) fn config_map(namespace: &str, number: usize, value: &str) -> Value {
+pub fn config_map(namespace: &str, number: usize, value: &str) -> Value {
     let name = config_map_name(number);
     json!({
         "apiVersion": "v1",

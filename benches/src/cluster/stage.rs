@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use driftless_client::{Client, Enroll, Push, Pushed, Target};
 use driftless_model::{
-    bundle::Bundle,
+    bundle::{
+        Bundle, Spec,
+        upkeep::{Budget, Prune},
+    },
     join::{self, JoinFile},
     manifest::Manifest,
     name::{ChannelName, ClusterName, ComponentName},
@@ -28,10 +31,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::programs;
+
+/// As whom the agent is known to the API server.
+pub const AGENT: &str = "agent";
 /// For anything that should happen at once, on a machine that is busy.
 const SOON: Duration = Duration::from_secs(120);
 /// For all objects to be as pushed.
-pub(crate) const CONVERGE: Duration = Duration::from_secs(300);
+pub const CONVERGE: Duration = Duration::from_secs(300);
 /// An agent that used no more processor time than this...
 const STILL: Duration = Duration::from_millis(20);
 /// ...over such a time has nothing to do.
@@ -39,28 +46,44 @@ const STILL_FOR: Duration = Duration::from_secs(2);
 
 /// What runs: release builds.
 #[derive(Debug)]
-pub(crate) struct Programs {
-    pub(crate) driftless: PathBuf,
-    pub(crate) agent: PathBuf,
+pub struct Programs {
+    /// The server.
+    pub driftless: PathBuf,
+    /// The agent.
+    pub agent: PathBuf,
+}
+
+impl Programs {
+    /// Builds them.
+    ///
+    /// # Errors
+    /// Where the build fails.
+    pub fn release() -> Result<Self> {
+        Ok(Self {
+            driftless: programs::release("driftless-cli", "driftless")?,
+            agent: programs::release("driftless-agent", "driftless-agent")?,
+        })
+    }
 }
 
 /// Everything that runs.
-pub(crate) struct Stage {
+pub struct Stage {
     agent: Mutex<Running>,
     _server: Running,
     /// As administrator.
-    pub(crate) client: Client,
+    pub client: Client,
     channel: ChannelName,
     cluster: ClusterName,
     agent_program: PathBuf,
+    kubeconfig: PathBuf,
     home: TempDir,
     /// Last, since the others talk to it.
-    pub(crate) plane: ControlPlane,
+    pub plane: ControlPlane,
 }
 
 impl Stage {
     /// Starts the server, enrols a cluster and starts its agent.
-    pub(crate) async fn open(plane: ControlPlane, programs: &Programs) -> Result<Self> {
+    pub async fn open(plane: ControlPlane, programs: &Programs) -> Result<Self> {
         let home = child::scratch("spine")?;
         let arguments = ["server", "--data", "data", "--listen", "127.0.0.1:0"];
         let server = Running::spawn(
@@ -101,7 +124,8 @@ impl Stage {
             token,
         };
         std::fs::write(home.path().join("spine.join"), file.encode())?;
-        let agent = start_agent(&programs.agent, home.path(), plane.kubeconfig())?;
+        let kubeconfig = plane.user_kubeconfig(AGENT, &["system:masters"])?;
+        let agent = start_agent(&programs.agent, home.path(), &kubeconfig)?;
         let stage = Self {
             agent: Mutex::new(agent),
             _server: server,
@@ -109,6 +133,7 @@ impl Stage {
             channel,
             cluster,
             agent_program: programs.agent.clone(),
+            kubeconfig,
             home,
             plane,
         };
@@ -117,21 +142,21 @@ impl Stage {
     }
 
     /// The agent's process.
-    pub(crate) async fn agent(&self) -> MutexGuard<'_, Running> {
+    pub async fn agent(&self) -> MutexGuard<'_, Running> {
         self.agent.lock().await
     }
 
     /// Stops the agent and starts it again, on what it kept.
-    pub(crate) async fn restart_agent(&self) -> Result<()> {
+    pub async fn restart_agent(&self) -> Result<()> {
         let mut agent = self.agent.lock().await;
         agent.terminate(SOON).await?;
-        *agent = start_agent(&self.agent_program, self.home.path(), self.plane.kubeconfig())?;
+        *agent = start_agent(&self.agent_program, self.home.path(), &self.kubeconfig)?;
         drop(agent);
         self.connected().await
     }
 
     /// Makes a namespace.
-    pub(crate) async fn namespace(&self, name: &str) -> Result<()> {
+    pub async fn namespace(&self, name: &str) -> Result<()> {
         let metadata = ObjectMeta {
             name: Some(name.to_owned()),
             ..ObjectMeta::default()
@@ -146,27 +171,40 @@ impl Stage {
         Ok(())
     }
 
-    /// A push of `objects` as all of `component`.
-    pub(crate) fn push_of(&self, component: &str, objects: &[Value]) -> Result<Push> {
+    /// A push of `objects` as all of `component`. They may all be deleted again without a person's consent.
+    pub fn push_of(&self, component: &str, objects: &[Value]) -> Result<Push> {
         let manifests = objects
             .iter()
             .map(|object| Manifest::new(object.clone(), "default").map_err(|problem| anyhow!("{problem}")));
         let component: ComponentName = component.parse()?;
-        Ok(Push::new(self.channel.clone()).bundle(Bundle::new(component, manifests.collect::<Result<Vec<_>>>()?)?))
+        let bundle = Bundle::new(component, manifests.collect::<Result<Vec<_>>>()?)?;
+        let budget = Budget {
+            objects: u32::MAX,
+            percent: 100,
+        };
+        let prune = Prune {
+            budget: Some(budget),
+            ..Prune::default()
+        };
+        let spec = Spec {
+            prune,
+            ..Spec::default()
+        };
+        Ok(Push::new(self.channel.clone()).bundle(bundle.with_spec(spec)))
     }
 
     /// A push that removes `component`.
-    pub(crate) fn removal_of(&self, component: &str) -> Result<Push> {
+    pub fn removal_of(&self, component: &str) -> Result<Push> {
         Ok(Push::new(self.channel.clone()).remove(component.parse()?))
     }
 
     /// Pushes.
-    pub(crate) async fn push(&self, push: Push) -> Result<Pushed> {
+    pub async fn push(&self, push: Push) -> Result<Pushed> {
         Ok(self.client.push(push, |_| {}).await?)
     }
 
     /// Waits until the agent reports that everything is as pushed and has come to rest.
-    pub(crate) async fn at_rest(&self) -> Result<()> {
+    pub async fn at_rest(&self) -> Result<()> {
         eventually(CONVERGE, "the cluster to converge", async || {
             let cluster = self.client.cluster(&self.cluster).await?;
             if cluster.converged {
