@@ -60,6 +60,12 @@ impl Refusal {
         conflicts
     }
 
+    /// Are all fields that other managers own among these?
+    pub(crate) fn is_over(&self, fields: &[String]) -> bool {
+        let conflicts = self.conflicts();
+        !conflicts.is_empty() && conflicts.iter().all(|conflict| fields.contains(&conflict.field))
+    }
+
     /// Is it the namespace that is not there?
     pub(crate) fn lacks_namespace(&self) -> bool {
         self.code == 404

@@ -206,7 +206,7 @@ pub(crate) fn parent_body(component: &ComponentName, namespace: &str, scope: &Sc
 }
 
 /// A manifest as it is applied: with the labels of its set.
-pub(crate) fn member_body(manifest: &Manifest, component: &ComponentName, set: &str) -> Vec<u8> {
+pub(crate) fn member(manifest: &Manifest, component: &ComponentName, set: &str) -> Value {
     let mut object = manifest.value();
     let metadata = object["metadata"]
         .as_object_mut()
@@ -217,7 +217,7 @@ pub(crate) fn member_body(manifest: &Manifest, component: &ComponentName, set: &
     }
     labels[PART_OF_LABEL] = Value::from(set);
     labels[COMPONENT_LABEL] = Value::from(component.as_str());
-    object.to_string().into_bytes()
+    object
 }
 
 /// What identifies a manifest as applied: its bytes and, because of the labels, its component.
@@ -365,7 +365,7 @@ mod tests {
         let shop = component("shop");
         for metadata in [json!({"name": "a"}), json!({"name": "a", "labels": {"app": "x"}})] {
             let manifest = manifest(metadata.clone());
-            let body: Value = serde_json::from_slice(&member_body(&manifest, &shop, &id(&shop, HOME))).unwrap();
+            let body: Value = member(&manifest, &shop, &id(&shop, HOME));
             assert_eq!(body["metadata"]["labels"].get("app"), metadata.pointer("/labels/app"));
             assert_eq!(member_of(&body, HOME), Some(shop.clone()));
             assert_eq!(member_of(&body, "other"), None);

@@ -9,10 +9,12 @@
 //! - [`kinds`]: discovery and watches.
 //! - [`order`]: waves, and what depends on what.
 //! - [`parents`]: the ApplySets' parents and the records in them.
+//! - [`drift`]: who changed what, and what is said about it.
 //! - [`work`]: applies and deletions, and what their failures mean.
 //! - [`server`]: is the API server there at all?
 //! - [`report`]: what is told.
 
+mod drift;
 mod ingest;
 mod kinds;
 mod order;
@@ -28,6 +30,7 @@ use std::{
 };
 
 use driftless_model::{
+    bundle::upkeep::Drift,
     manifest::ManifestId,
     name::ComponentName,
     orders::Orders,
@@ -45,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Clock, Error, Repair, Report, Settings,
     api::Api,
+    change::Expected,
     live::Reader,
     parent::Parents,
     plan::{Applied, Cause, Step},
@@ -90,6 +94,7 @@ pub(crate) struct Engine {
     orders: channel::Receiver<Arc<Orders>>,
     reports: channel::Sender<Arc<Report>>,
     reader: Arc<Reader>,
+    expected: Arc<Expected>,
     parents: Parents,
     state: State,
     /// What was applied before the start, until the first view takes it over; `None` until it was read.
@@ -129,6 +134,7 @@ impl Engine {
                 home: home.clone(),
                 clock,
             }),
+            expected: Arc::default(),
             parents: Parents {
                 api: api.clone(),
                 namespace: home,
@@ -293,11 +299,15 @@ impl Engine {
                 entry.retry = None;
                 entry.failures = 0;
                 entry.drifted = None;
+                if entry.drift_mode() != Drift::Ignore {
+                    entry.change = None;
+                }
                 if entry.issue.take().is_some() {
                     self.telling.changed();
                 }
             }
             Step::Expect => {}
+            Step::Leave => self.leave(key),
             Step::Await(gate) => {
                 self.state.wait(key, gate);
                 self.note_waiting(key, gate);

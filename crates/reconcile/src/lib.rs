@@ -8,7 +8,7 @@
 //!
 //! Decisions: [`plan`] (one object: apply, repair, prune or wait), [`owned`] (is it still what was applied),
 //! [`health`] (how it does), [`applyset`] (what belongs to a component), [`record`] (what was applied, across
-//! restarts), [`backoff`] (when to try again).
+//! restarts), [`backoff`] (when to try again), [`change`] (who changed what).
 //!
 //! I/O: [`api`] (requests), [`discovery`] (which kinds are served), [`watch`] (one per kind), [`parent`] (the
 //! ApplySets' parents). What they bring is reduced to a [`live::Seen`] at once.
@@ -18,6 +18,7 @@
 mod api;
 mod applyset;
 pub mod backoff;
+mod change;
 mod digest;
 mod discovery;
 mod engine;
@@ -44,6 +45,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+pub use crate::change::Change;
 
 /// Where the time comes from.
 pub type Clock = fn() -> Timestamp;
@@ -99,6 +101,8 @@ pub struct Repair {
     pub id: ManifestId,
     /// From the watch event to the API server's answer.
     pub took: Duration,
+    /// What was done to it, if that was seen.
+    pub change: Option<Change>,
 }
 
 /// How the cluster does.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     Clock, applyset,
+    change::Expected,
     digest::Digest,
     health::{self, Outcome},
     owned,
@@ -38,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) wave: i32,
     /// Why, unless it is current.
     pub(crate) message: String,
+    /// All of it, where what is ours is not what it should be: to tell who changed what.
+    pub(crate) unexpected: Option<Box<Value>>,
 }
 
 /// Reads live objects.
@@ -75,7 +78,18 @@ impl Reader {
             outcome: health::outcome(object, assessment.health),
             wave: order::wave(object).unwrap_or_default(),
             message: assessment.message,
+            unexpected: None,
         })
+    }
+}
+
+impl Seen {
+    /// Keeps the object it was read from if that is not what was expected.
+    pub(crate) fn keep_unexpected(mut self, object: Value, expected: &Expected) -> Self {
+        if expected.is_missed(&self.id, self.owned) {
+            self.unexpected = Some(Box::new(object));
+        }
+        self
     }
 }
 

@@ -13,19 +13,22 @@ use crate::digest::{Digest, Hasher};
 /// The hash of the fields that `manager` applied to `object`; `None` when it applied none, or all were taken away.
 pub(crate) fn digest(object: &Value, manager: &str) -> Option<Digest> {
     let entries = object.pointer("/metadata/managedFields")?.as_array()?;
-    let ours = entries.iter().find(|entry| {
-        entry.get("manager").and_then(Value::as_str) == Some(manager)
-            && entry.get("operation").and_then(Value::as_str) == Some("Apply")
-            && entry
-                .get("subresource")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .is_empty()
-    })?;
+    let ours = entries.iter().find(|entry| is_applied_by(entry, manager))?;
     let fields = ours.get("fieldsV1")?.as_object()?;
     let mut hasher = Hasher::default();
     walk(&mut hasher, fields, Some(object));
     Some(hasher.finish())
+}
+
+/// Does an entry of `managedFields` tell what `manager` applied?
+pub(crate) fn is_applied_by(entry: &Value, manager: &str) -> bool {
+    entry.get("manager").and_then(Value::as_str) == Some(manager)
+        && entry.get("operation").and_then(Value::as_str) == Some("Apply")
+        && entry
+            .get("subresource")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .is_empty()
 }
 
 fn walk(hasher: &mut Hasher, fields: &Map<String, Value>, value: Option<&Value>) {
@@ -45,7 +48,7 @@ fn walk(hasher: &mut Hasher, fields: &Map<String, Value>, value: Option<&Value>)
 }
 
 /// Follows one step of a `fieldsV1` path.
-fn locate<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+pub(crate) fn locate<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     let (kind, rest) = key.split_once(':')?;
     match kind {
         "f" => value.get(rest),

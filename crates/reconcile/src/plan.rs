@@ -4,6 +4,8 @@
 //! (a namespace, a CRD, the ApplySet's parent) arrives as data, so that waves, hooks and `depends-on` are further
 //! gates and not further branches.
 
+use driftless_model::bundle::upkeep::Drift;
+
 use crate::digest::Digest;
 
 /// What was applied last, as far as known.
@@ -48,6 +50,8 @@ pub(crate) struct Facts<G> {
     pub(crate) order: Option<G>,
     /// Did its component's other objects get where they should be, so that what left may go?
     pub(crate) may_prune: bool,
+    /// What becomes of drift.
+    pub(crate) drift: Drift,
 }
 
 /// Why an object is applied.
@@ -70,6 +74,8 @@ pub(crate) enum Step<G> {
     Await(G),
     /// Apply it.
     Apply(Cause),
+    /// Nothing but telling so: it is not what was applied, and is to stay as it is.
+    Leave,
     /// Delete it.
     Prune,
 }
@@ -94,8 +100,12 @@ pub(crate) fn decide<G>(facts: Facts<G>) -> Step<G> {
         },
         _ => Cause::Changed,
     };
-    let order = facts.order.filter(|_| cause == Cause::Changed);
-    facts.gate.or(order).map_or(Step::Apply(cause), Step::Await)
+    match (cause, facts.drift) {
+        (Cause::Drifted, Drift::Ignore) => Step::Rest,
+        (Cause::Drifted, Drift::Report) => Step::Leave,
+        (Cause::Changed, _) => facts.gate.or(facts.order).map_or(Step::Apply(cause), Step::Await),
+        (Cause::Drifted, Drift::Repair) => facts.gate.map_or(Step::Apply(cause), Step::Await),
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +137,7 @@ mod tests {
             gate: None,
             order: None,
             may_prune: true,
+            drift: Drift::Repair,
         })
     }
 
@@ -198,8 +209,9 @@ mod tests {
             live,
             prop::option::of(0..3u8),
             any::<bool>(),
+            prop_oneof![Just(Drift::Repair), Just(Drift::Report), Just(Drift::Ignore)],
         )
-            .prop_map(|(desired, applied, live, gate, may_prune)| Facts {
+            .prop_map(|(desired, applied, live, gate, may_prune, drift)| Facts {
                 desired: desired.map(digest),
                 applied: applied.map(|(m, o)| Applied {
                     manifest: digest(m),
@@ -209,6 +221,7 @@ mod tests {
                 gate,
                 order: None,
                 may_prune,
+                drift,
             })
     }
 
@@ -219,7 +232,19 @@ mod tests {
                 Step::Prune => prop_assert!(facts.desired.is_none() && facts.may_prune),
                 Step::Apply(_) => prop_assert!(facts.desired.is_some() && facts.gate.is_none()),
                 Step::Await(gate) => prop_assert_eq!(Some(gate), facts.gate),
+                Step::Leave => prop_assert!(facts.drift == Drift::Report && facts.applied.is_some()),
                 Step::Rest | Step::Expect => {}
+            }
+        }
+
+        #[test]
+        fn what_is_done_about_drift_changes_nothing_else(facts in any_facts(), drift in prop_oneof![Just(Drift::Report), Just(Drift::Ignore)]) {
+            let repairing = decide(Facts { drift: Drift::Repair, gate: None::<u8>, ..facts });
+            let other = decide(Facts { drift, gate: None::<u8>, ..facts });
+            match (repairing, drift) {
+                (Step::Apply(Cause::Drifted), Drift::Report) => prop_assert_eq!(other, Step::Leave),
+                (Step::Apply(Cause::Drifted), _) => prop_assert_eq!(other, Step::Rest),
+                _ => prop_assert_eq!(other, repairing),
             }
         }
 

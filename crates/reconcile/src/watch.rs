@@ -19,6 +19,7 @@ use crate::{
     api::{Api, Failure, Resource},
     applyset,
     backoff::Backoff,
+    change::Expected,
     live::{self, Reader, Seen},
 };
 
@@ -70,6 +71,7 @@ pub(crate) struct Watch {
     pub(crate) api: Api,
     pub(crate) resource: Resource,
     pub(crate) reader: Arc<Reader>,
+    pub(crate) expected: Arc<Expected>,
     pub(crate) events: mpsc::Sender<Event>,
     /// Changes when the API server is known to answer again.
     pub(crate) recovered: watch::Receiver<u64>,
@@ -276,7 +278,8 @@ impl Watch {
             object["apiVersion"] = Value::from(api_version);
             object["kind"] = Value::from(resource.kind.as_str());
         }
-        self.reader.read(&object, &resource.group, &resource.kind)
+        let seen = self.reader.read(&object, &resource.group, &resource.kind)?;
+        Some(seen.keep_unexpected(object, &self.expected))
     }
 
     async fn failed(&self, state: State, failure: Failure) -> Result<End, Closed> {

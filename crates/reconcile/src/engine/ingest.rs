@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_model::{
+    bundle::upkeep::Drift,
     kinds::{self, Scope as KindScope},
     manifest::Manifest,
     name::ComponentName,
@@ -111,7 +112,7 @@ impl Engine {
             scope.add(id, namespace, &self.settings.namespace);
             let key = self.state.insert(id, records.get(id).copied());
             keys.push(key);
-            if self.set_manifest(key, component, name, manifest) {
+            if self.set_manifest(key, component, name, manifest, desired.spec.drift) {
                 touched.insert(key);
             }
         }
@@ -166,7 +167,14 @@ impl Engine {
     }
 
     /// Sets what an object should be. Says whether that is new.
-    fn set_manifest(&mut self, key: Key, component: ComponentKey, name: &ComponentName, manifest: &Manifest) -> bool {
+    fn set_manifest(
+        &mut self,
+        key: Key,
+        component: ComponentKey,
+        name: &ComponentName,
+        manifest: &Manifest,
+        drift: Drift,
+    ) -> bool {
         let round = self.round;
         let entry = self.state.entry_mut(key).expect("it was inserted by the caller");
         let kind = entry.kind;
@@ -175,7 +183,7 @@ impl Engine {
             && desired.manifest.canonical() == manifest.canonical()
         {
             desired.round = round;
-            return false;
+            return std::mem::replace(&mut desired.drift, drift) != drift;
         }
         let order = order::is_concerned(manifest.canonical())
             .then(|| order::read(&manifest.value()).ok())
@@ -187,6 +195,7 @@ impl Engine {
             after: (!order.depends_on.is_empty()).then(|| order.depends_on.into()),
             digest: applyset::manifest_digest(manifest, name),
             force: applyset::forces_conflicts(manifest),
+            drift,
             manifest: manifest.clone(),
             round,
         });
@@ -194,6 +203,8 @@ impl Engine {
         entry.retry = None;
         entry.issue = None;
         entry.pruning = false;
+        self.expected
+            .set(&entry.id, entry.applied.and_then(|applied| applied.owned));
         let kind = self.state.kind_mut(kind);
         if !matches!(kind.serving, Serving::Served(_)) && kind.version.as_deref() != Some(manifest.version()) {
             kind.version = Some(manifest.version().to_owned());
@@ -229,6 +240,8 @@ impl Engine {
                 entry.retry = None;
                 entry.issue = None;
                 entry.drifted = None;
+                entry.change = None;
+                self.expected.set(&entry.id, None);
                 touched.insert(key);
                 self.state.namespaces.retain(|_, it| *it != key);
                 self.state.definitions.retain(|_, it| *it != key);

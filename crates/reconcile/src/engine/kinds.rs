@@ -14,7 +14,6 @@ use crate::{
     backoff::Backoff,
     discovery::{self, Found, Wanted},
     live::{self, Seen},
-    plan::{Cause, Step},
     watch::{Event, Note, Watch},
 };
 
@@ -87,6 +86,7 @@ impl Engine {
             api: self.api.clone(),
             resource: resource.clone(),
             reader: self.reader.clone(),
+            expected: self.expected.clone(),
             events: self.events.0.clone(),
             recovered: self.server.recoveries(),
             seed: self.seed(),
@@ -204,7 +204,7 @@ impl Engine {
         }
     }
 
-    fn on_seen(&mut self, kind: KindKey, seen: Seen, at: Instant) {
+    fn on_seen(&mut self, kind: KindKey, mut seen: Seen, at: Instant) {
         let now = (self.clock)();
         let key = match self.state.find(&seen.id) {
             Some(key) => key,
@@ -217,7 +217,7 @@ impl Engine {
             .then(|| seen.id.name.split_once('.').map(|(_, group)| group.to_owned()))
             .flatten();
         let listing = self.state.kind(kind).listing;
-        let owned = seen.owned;
+        let (owned, unexpected) = (seen.owned, seen.unexpected.take());
         if !self
             .state
             .note_seen(key, seen, &self.settings.namespace, Some(listing), now)
@@ -231,11 +231,12 @@ impl Engine {
         {
             // The first sight of what was applied in another version than the one that is watched.
             applied.owned = owned;
+            self.expected.set(&entry.id, owned);
             if let Some(component) = entry.desired.as_ref().map(|desired| desired.component) {
                 self.record_later(component);
             }
         }
-        self.note_drift(key, at);
+        self.note_drift(key, unexpected.as_deref(), at);
         self.touch(key);
         if let Some(group) = group {
             self.on_definition(&group);
@@ -252,17 +253,8 @@ impl Engine {
         {
             self.counters.pruned += 1;
         }
-        self.note_drift(key, at);
+        self.note_drift(key, None, at);
         self.touch(key);
-    }
-
-    /// Remembers when drift was seen.
-    fn note_drift(&mut self, key: Key, at: Instant) {
-        if self.state.step(key) == Step::Apply(Cause::Drifted)
-            && let Some(entry) = self.state.entry_mut(key)
-        {
-            entry.drifted.get_or_insert(at);
-        }
     }
 
     /// A list is complete: what it did not show, and is not younger than it, is not there.

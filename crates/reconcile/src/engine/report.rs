@@ -178,6 +178,6 @@ fn problem(id: Option<&ManifestId>, issue: &Issue) -> Problem {
         reason: issue.reason.to_owned(),
         message: issue.message.clone(),
         since: issue.since,
-        blocks: true,
+        blocks: issue.blocks(),
     }
 }

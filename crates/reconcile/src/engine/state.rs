@@ -281,6 +281,7 @@ impl State {
             gate: self.gate(entry),
             order: self.order_gate(entry),
             may_prune: self.may_prune(entry),
+            drift: entry.drift_mode(),
         })
     }
 

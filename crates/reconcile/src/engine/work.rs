@@ -11,7 +11,6 @@ use super::{
     state::{Key, KindKey, Live, Serving},
 };
 use crate::{
-    Repair,
     api::{Failure, Refusal},
     applyset,
     digest::Digest,
@@ -21,9 +20,6 @@ use crate::{
 
 /// A namespace that is missing may come any time, and nobody tells us.
 const NAMESPACE_RETRY: Duration = Duration::from_secs(15);
-/// Repairs this close together are of one fight, and after so many it is held off.
-const FIGHT: Duration = Duration::from_secs(60);
-const FIGHT_ROUNDS: u32 = 3;
 /// The window of requests never closes further.
 const LEAST_WINDOW: usize = 2;
 
@@ -53,7 +49,7 @@ impl Engine {
             match self.state.step(key) {
                 Step::Apply(cause) => self.start_apply(key, cause),
                 Step::Prune => self.start_prune(key),
-                Step::Rest | Step::Expect | Step::Await(_) => self.consider(key),
+                Step::Rest | Step::Expect | Step::Leave | Step::Await(_) => self.consider(key),
             }
         }
     }
@@ -66,22 +62,29 @@ impl Engine {
         let Some(desired) = &entry.desired else { return };
         let component = self.state.component(desired.component);
         let (name, set, resource) = (component.name.clone(), component.set.clone(), resource.clone());
-        let (manifest, digest) = (desired.manifest.clone(), desired.digest);
+        let (manifest, digest, id) = (desired.manifest.clone(), desired.digest, entry.id.clone());
         let before = match &entry.live {
             Live::Present(present) => Some(present.revision).filter(|revision| *revision != 0),
             Live::Unknown | Live::Absent { .. } => None,
         };
         // In a repair every field is ours already: whoever has it now took it from us.
         let force = desired.force || cause == Cause::Drifted;
+        // What was taken from us while a new manifest came is ours all the same.
+        let taken: Box<[String]> = entry.change.iter().flat_map(|change| change.taken()).cloned().collect();
         let (api, reader, manager) = (
             self.api.clone(),
             self.reader.clone(),
             self.settings.field_manager.clone(),
         );
         self.workers.spawn(async move {
-            let body = applyset::member_body(&manifest, &name, &set);
+            let body = applyset::member(&manifest, &name, &set).to_string().into_bytes();
             let path = resource.object_path(manifest.version(), manifest.id());
-            let answer = api.apply(&path, &manager, force, body).await;
+            let mut answer = api.apply(&path, &manager, force, body.clone()).await;
+            if let Err(Failure::Refused(refusal)) = &answer
+                && refusal.is_over(&taken)
+            {
+                answer = api.apply(&path, &manager, true, body).await;
+            }
             let result = answer.map(|object| reader.read(&object, &resource.group, &resource.kind));
             Done::Applied(Applied {
                 key,
@@ -91,6 +94,8 @@ impl Engine {
                 result,
             })
         });
+        // Until the answer comes, the watch may bring either.
+        self.expected.set(&id, None);
         self.mark_busy(key);
     }
 
@@ -145,6 +150,8 @@ impl Engine {
             Err(failure) => {
                 if let Some(entry) = self.state.entry_mut(key) {
                     entry.busy = false;
+                    let owned = entry.applied.and_then(|applied| applied.owned);
+                    self.expected.set(&entry.id, owned);
                 }
                 self.on_failed(key, "ApplyFailed", &failure);
                 self.touch(key);
@@ -173,67 +180,26 @@ impl Engine {
         entry.failures = 0;
         entry.issue = None;
         entry.drifted = None;
+        let change = entry.change.take();
         if component.is_some() {
             entry.applied = Some(plan::Applied {
                 manifest: digest,
                 owned,
             });
+            self.expected.set(&entry.id, owned);
         }
         tracing::debug!(object = %entry.id, ?cause, changed, "applied");
         match cause {
             Cause::Changed => self.counters.applied += u64::from(changed),
             Cause::Drifted => {
-                let id = (*entry.id).clone();
-                tracing::info!(object = %id, "repaired");
                 self.counters.repaired += u64::from(changed);
-                if let Some(since) = drifted {
-                    self.last_repair = Some(Repair {
-                        id,
-                        took: since.elapsed(),
-                    });
-                }
-                self.note_repair(key);
+                self.on_repaired(key, drifted, change);
             }
         }
         if let Some(component) = component {
             self.record_later(component);
         }
         self.touch(key);
-    }
-
-    /// Counts repairs in short succession: somebody may want the field otherwise, and go on wanting it.
-    fn note_repair(&mut self, key: Key) {
-        let now = Instant::now();
-        let Some(entry) = self.state.entry_mut(key) else { return };
-        let rounds = match entry.repaired {
-            Some((at, rounds))
-                if now.duration_since(at) < FIGHT || entry.not_before.is_some_and(|at| at + FIGHT > now) =>
-            {
-                rounds + 1
-            }
-            _ => 1,
-        };
-        entry.repaired = Some((now, rounds));
-        entry.not_before = None;
-        if rounds >= FIGHT_ROUNDS {
-            let delay = self.settings.backoff.delay(rounds - FIGHT_ROUNDS + 1, &mut self.rng);
-            entry.not_before = Some(now + delay);
-        }
-    }
-
-    /// Puts off the repair of an object that is changed again and again.
-    pub(super) fn hold_off_repair(&mut self, key: Key) {
-        let Some(entry) = self.state.entry_mut(key) else { return };
-        let Some(at) = entry.not_before else { return };
-        entry.retry = Some(at);
-        let rounds = entry.repaired.map_or(0, |(_, rounds)| rounds);
-        let delay = seconds(at.saturating_duration_since(Instant::now()));
-        self.timers.insert((at, Timer::Entry(key)));
-        let message = format!(
-            "somebody changes it again and again: it was repaired {rounds} times in a row; find out who (see its \
-             managedFields) and let only one of you set the field; repaired again in {delay}"
-        );
-        self.set_issue(key, "DriftRepeats", message);
     }
 
     pub(super) fn on_pruned(&mut self, done: Pruned) {

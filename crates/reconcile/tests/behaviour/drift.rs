@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use driftless_model::{bundle::upkeep::Drift, status::Health, view::View};
+use driftless_reconcile::Report;
+use serde_json::{Value, json};
 
 use crate::rig::*;
 
@@ -29,7 +31,12 @@ async fn changed_object_is_repaired_by_one_patch() {
         "{:?}",
         cluster.requests()
     );
-    assert_eq!(report.last_repair.as_ref().unwrap().id.to_string(), "ConfigMap shop/a");
+    let repair = report.last_repair.as_ref().unwrap();
+    assert_eq!(repair.id.to_string(), "ConfigMap shop/a");
+    assert_eq!(
+        repair.change.as_ref().unwrap().to_string(),
+        "`somebody` changed .data.key"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,10 +122,143 @@ async fn fight_is_held_off_and_reported() {
     let report = running
         .until("held off", |report| problem(report, "shop").is_some())
         .await;
-    assert_eq!(problem(&report, "shop").unwrap().reason, "DriftRepeats");
+    let fight = problem(&report, "shop").unwrap();
+    assert_eq!(fight.reason, "DriftRepeats");
+    assert!(
+        fight
+            .message
+            .starts_with("`somebody` changed .data.key, again and again: it was repaired 6 times"),
+        "{}",
+        fight.message
+    );
     running
         .until("repaired", |report| {
             report.counters.repaired == 7 && is_converged(report, &view)
         })
         .await;
+}
+
+/// The drift that is told of a component and left as it is.
+fn told<'a>(report: &'a Report, component: &str) -> Option<&'a str> {
+    let problems = &report.components.get(&component.parse().expect("a name"))?.problems;
+    let drifted = problems
+        .iter()
+        .find(|problem| problem.reason == "Drifted" && !problem.blocks)?;
+    Some(&drifted.message)
+}
+
+fn shop(value: &str, drift: Drift) -> std::sync::Arc<View> {
+    let view = view(&[(
+        "shop",
+        &[namespace("shop"), config_map("a", value), config_map("b", "1")],
+    )]);
+    kept(&view, |spec| spec.drift = drift)
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_that_is_only_reported_stays_and_holds_nothing_up() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let view = shop("1", Drift::Report);
+    running.converge(&view).await;
+    let theirs = json!({"data": {"key": "theirs"}});
+    other.patch(&config_map("a", ""), theirs).await;
+    other.delete(&config_map("b", "")).await;
+    let report = running
+        .until("told", |report| status(report, "shop").problems.len() == 2)
+        .await;
+    assert!(
+        told(&report, "shop")
+            .unwrap()
+            .starts_with("`somebody` changed .data.key: left as it is"),
+        "{report:#?}"
+    );
+    assert!(is_converged(&report, &view));
+    assert_eq!(status(&report, "shop").health, Health::NotFound);
+    time_passes(Duration::from_secs(600)).await;
+    assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "theirs");
+    assert_eq!(other.get(&config_map("b", "")).await, None);
+
+    // A new version is applied all the same, also where the field was taken from us.
+    let next = shop("2", Drift::Report);
+    let report = running.converge(&next).await;
+    assert_eq!(
+        (report.counters.repaired, report.counters.failed),
+        (0, 0),
+        "{report:#?}"
+    );
+    assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "2");
+    assert_eq!(other.get(&config_map("b", "")).await, None);
+
+    let repairing = shop("2", Drift::Repair);
+    running.converge(&repairing).await;
+    let report = running.until("quiet", |report| told(report, "shop").is_none()).await;
+    assert_eq!(report.counters.repaired, 1);
+    assert!(other.get(&config_map("b", "")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_that_was_reported_is_reported_after_a_restart() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let view = shop("1", Drift::Report);
+    running.converge(&view).await;
+    time_passes(Duration::from_secs(30)).await;
+    running.stop().await;
+    other
+        .patch(&config_map("a", ""), json!({"data": {"key": "theirs"}}))
+        .await;
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(view.clone());
+    let report = running.until("told", |report| told(report, "shop").is_some()).await;
+    assert!(told(&report, "shop").unwrap().contains("`somebody` changed .data.key"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_that_is_ignored_is_not_even_told() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let view = shop("1", Drift::Ignore);
+    running.converge(&view).await;
+    other
+        .patch(&config_map("a", ""), json!({"data": {"key": "theirs"}}))
+        .await;
+    other.delete(&config_map("b", "")).await;
+    time_passes(Duration::from_secs(600)).await;
+    let report = running.handle.report().borrow().clone();
+    assert_eq!(status(&report, "shop").problems, []);
+    assert_eq!(status(&report, "shop").health, Health::Current);
+    assert_eq!(report.counters.repaired, 0);
+    running.converge(&shop("2", Drift::Ignore)).await;
+    assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_version_takes_back_what_was_taken_meanwhile_and_nothing_else() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    running.converge(&shop("1", Drift::Report)).await;
+    other
+        .patch(
+            &config_map("a", ""),
+            json!({"data": {"key": "theirs", "new": "theirs"}}),
+        )
+        .await;
+    running.until("told", |report| told(report, "shop").is_some()).await;
+    let mut object: Value = config_map("a", "2");
+    object["data"]["new"] = json!("ours");
+    let next = view(&[("shop", &[namespace("shop"), object, config_map("b", "1")])]);
+    running
+        .handle
+        .set_desired(kept(&next, |spec| spec.drift = Drift::Report));
+    let report = running
+        .until("refused", |report| problem(report, "shop").is_some())
+        .await;
+    let refused = problem(&report, "shop").unwrap();
+    assert_eq!(refused.reason, "FieldConflict");
+    assert!(
+        refused.message.contains("`somebody` owns .data.key, .data.new"),
+        "{}",
+        refused.message
+    );
 }

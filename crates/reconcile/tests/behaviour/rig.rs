@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use driftless_model::{
+    bundle::Spec,
     hash::ObjectHash,
     manifest::Manifest,
     status::{ComponentStatus, Problem},
@@ -100,6 +101,19 @@ pub(crate) fn view(components: &[(&str, &[Value])]) -> Arc<View> {
         components: components.collect(),
         collisions: Vec::new(),
     })
+}
+
+/// The same view with components kept otherwise.
+pub(crate) fn kept(view: &View, spec: impl Fn(&mut Spec)) -> Arc<View> {
+    let mut view = view.clone();
+    for component in view.components.values_mut() {
+        spec(Arc::make_mut(&mut component.spec));
+        // As a bundle's name changes with its header.
+        let header = serde_json::to_vec(&*component.spec).expect("a header is JSON");
+        component.bundle = ObjectHash::of(&[component.bundle.to_string().as_bytes(), &header].concat());
+        component.version = component.bundle;
+    }
+    Arc::new(view)
 }
 
 pub(crate) fn config_map(name: &str, value: &str) -> Value {

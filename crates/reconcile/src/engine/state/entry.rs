@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use driftless_model::{
+    bundle::upkeep::Drift,
     manifest::{Manifest, ManifestId},
     order,
     status::Health,
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{ComponentKey, Gate, KindKey};
 use crate::{
+    change::Change,
     digest::Digest,
     health::Outcome,
     plan::{self, Applied, Facts, Step},
@@ -27,6 +29,8 @@ pub(crate) struct Desired {
     pub(crate) wave: i32,
     /// What has to be ready before it is applied.
     pub(crate) after: Option<Box<[ManifestId]>>,
+    /// What becomes of drift.
+    pub(crate) drift: Drift,
     /// In which view it was seen last.
     pub(crate) round: u64,
 }
@@ -59,12 +63,22 @@ pub(crate) struct Present {
     pub(crate) listing: u64,
 }
 
-/// What stands in an object's way.
+/// What stands in an object's way, or is to be told of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Issue {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     pub(crate) since: Timestamp,
+}
+
+impl Issue {
+    /// Drift that is only reported.
+    pub(crate) const DRIFTED: &'static str = "Drifted";
+
+    /// Does it keep the object from being as desired?
+    pub(crate) fn blocks(&self) -> bool {
+        self.reason != Self::DRIFTED
+    }
 }
 
 /// How an object is counted at the moment.
@@ -96,6 +110,8 @@ pub(crate) struct Entry {
     pub(crate) issue: Option<Box<Issue>>,
     /// When drift was seen that is not repaired yet.
     pub(crate) drifted: Option<Instant>,
+    /// What was done to it, once drift was seen.
+    pub(crate) change: Option<Box<Change>>,
     /// When it was repaired last, and how often in short succession.
     pub(crate) repaired: Option<(Instant, u32)>,
     /// Repairs wait until then: somebody else keeps changing it.
@@ -120,6 +136,7 @@ impl Entry {
             failures: 0,
             issue: None,
             drifted: None,
+            change: None,
             repaired: None,
             not_before: None,
             pruning: false,
@@ -147,7 +164,12 @@ impl Entry {
         }
     }
 
-    /// Is it as desired, as far as known?
+    /// What becomes of drift.
+    pub(crate) fn drift_mode(&self) -> Drift {
+        self.desired.as_ref().map(|desired| desired.drift).unwrap_or_default()
+    }
+
+    /// Is it as desired, as far as known? What drifted and is to stay as it is counts as such.
     pub(crate) fn is_synced(&self) -> bool {
         let facts = Facts {
             desired: self.desired.as_ref().map(|desired| desired.digest),
@@ -156,8 +178,9 @@ impl Entry {
             gate: None::<Gate>,
             order: None,
             may_prune: false,
+            drift: self.drift_mode(),
         };
-        self.desired.is_some() && plan::decide(facts) == Step::Rest
+        self.desired.is_some() && matches!(plan::decide(facts), Step::Rest | Step::Leave)
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -165,6 +188,8 @@ impl Entry {
             Live::Present(present) => present.health,
             Live::Unknown if self.applied.is_some() => Health::Unknown,
             Live::Absent { .. } if self.issue.is_some() => Health::NotFound,
+            // Whoever deleted it was allowed to.
+            Live::Absent { .. } if self.drift_mode() == Drift::Ignore && self.applied.is_some() => Health::Current,
             Live::Unknown | Live::Absent { .. } => Health::InProgress,
         }
     }
