@@ -8,6 +8,7 @@ use driftless_model::{
     directive::Directive,
     hash::ObjectHash,
     name::{ChannelName, ClusterName, Labels, Vars},
+    orders::Orders,
     view::ClusterFacts,
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct Accepted {
     /// The revision of the record that labels and variables are from.
     #[serde(default)]
     pub revision: u64,
+    /// What people asked of the cluster by hand: a pause holds with the server away, too.
+    #[serde(default, skip_serializing_if = "Orders::is_empty")]
+    pub orders: Orders,
 }
 
 impl Accepted {
@@ -92,6 +96,7 @@ mod tests {
             labels: [("region".to_owned(), "eu".to_owned())].into(),
             vars: [("db".to_owned(), serde_json::json!({"port": 1}))].into(),
             revision: 6,
+            orders: Orders::default(),
         };
         let expected = concat!(
             r#"{"format":1,"directive":"{\"channel\":\"prod\",\"format\":1,\"sequence\":7,\"snapshot\":null}","#,
@@ -110,6 +115,7 @@ mod tests {
         );
         let accepted = Accepted::decode(older.as_bytes()).unwrap();
         assert_eq!((accepted.vars, accepted.revision), (Vars::new(), 0));
+        assert!(accepted.orders.is_empty());
     }
 
     #[test]

@@ -86,6 +86,9 @@ impl Sync {
         let accepted = sound(storage.accepted().await)?.filter(|accepted| accepted.cluster == cluster);
         let mut session = Session::new(cluster, accepted);
         let mut running = Running::default();
+        if let Some(accepted) = session.accepted() {
+            ends.desired.set_orders(Arc::new(accepted.orders.clone()));
+        }
         if let Err(error) = restore_content(storage, &mut session).await? {
             tracing::warn!(error, "stored objects cannot be used; waiting for the server");
             let message = format!("{error}; the server is asked for it");
@@ -196,6 +199,8 @@ impl Sync {
             keep,
         } = adoption;
         let directive = accepted.directive();
+        // Before the view: what is paused must not be applied in between.
+        self.desired.set_orders(Arc::new(accepted.orders.clone()));
         // First what the push waits for; `keeper` says why this order is safe.
         if let Some(view) = view {
             self.running = Running::new(&accepted, &view);

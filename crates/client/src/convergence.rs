@@ -85,6 +85,7 @@ mod tests {
 
     fn cluster(name: &str, joined: bool, converged: bool) -> Cluster {
         Cluster {
+            orders: Default::default(),
             name: name.parse().unwrap(),
             channel: "prod".parse().unwrap(),
             labels: [].into(),

@@ -8,6 +8,7 @@ use driftless_model::{
     cluster::Record,
     hash::ObjectHash,
     name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
+    orders::Orders,
     snapshot::Components,
     status::ClusterStatus,
     view::ClusterFacts,
@@ -81,7 +82,9 @@ pub struct Cluster {
     pub vars: Vars,
     /// When it was last enrolled.
     pub enrolled: Timestamp,
-    /// What changed channel, labels or variables last; `null` since it was enrolled.
+    /// What people asked of it by hand and still holds.
+    pub orders: Orders,
+    /// What changed channel, labels, variables or orders last; `null` since it was enrolled.
     pub changed: Option<RecordChange>,
     /// Has an agent used its join token?
     pub joined: bool,
@@ -237,6 +240,7 @@ impl TryFrom<v1::Cluster> for Cluster {
             channel: name("cluster.channel", &cluster.channel)?,
             labels: cluster.labels,
             vars: proto::vars("cluster.vars", cluster.vars)?,
+            orders: proto::orders("cluster.orders", &cluster.orders)?,
             changed: cluster.changed.map(TryInto::try_into).transpose()?,
             enrolled: proto::time("cluster.enrolled", cluster.enrolled.as_ref())?,
             joined: cluster.joined,
@@ -271,6 +275,15 @@ impl TryFrom<v1::ChangeClustersResponse> for ClustersChanged {
             sequence: response.sequence,
             changed: changed.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl TryFrom<v1::OrderClustersResponse> for ClustersChanged {
+    type Error = proto::Error;
+
+    fn try_from(response: v1::OrderClustersResponse) -> Result<Self, proto::Error> {
+        let v1::OrderClustersResponse { sequence, changed } = response;
+        v1::ChangeClustersResponse { sequence, changed }.try_into()
     }
 }
 
@@ -325,7 +338,7 @@ mod tests {
         let cluster = Cluster::try_from(wire()).unwrap();
         let expected = concat!(
             r#"{"name":"edge-1","channel":"prod","labels":{"region":"eu"},"vars":{"n":[1]},"#,
-            r#""enrolled":"1970-01-01T00:00:00Z","changed":null,"#,
+            r#""enrolled":"1970-01-01T00:00:00Z","orders":{},"changed":null,"#,
             r#""joined":false,"connected":false,"lastSeen":null,"status":null,"converged":false}"#
         );
         assert_eq!(serde_json::to_string(&cluster).unwrap(), expected);

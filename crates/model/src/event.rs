@@ -12,6 +12,7 @@ use crate::{
     cluster::Record,
     hash::ObjectHash,
     name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
+    orders::Order,
     snapshot::Provenance,
 };
 
@@ -75,6 +76,15 @@ pub enum Event {
         /// Who changed them.
         author: String,
     },
+    /// People asked something of clusters by hand, the same of all.
+    ClustersOrdered {
+        /// Of which.
+        clusters: BTreeSet<ClusterName>,
+        /// What.
+        order: Order,
+        /// Who.
+        author: String,
+    },
     /// Clusters left the fleet: their certificates and tokens are void.
     ClustersRetired {
         /// Which.
@@ -92,6 +102,7 @@ impl Event {
             Self::ClusterEnrolled { .. }
             | Self::ClusterJoined { .. }
             | Self::ClustersChanged { .. }
+            | Self::ClustersOrdered { .. }
             | Self::ClustersRetired { .. } => None,
         }
     }

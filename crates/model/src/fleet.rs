@@ -18,12 +18,14 @@ use crate::{
     hash::ObjectHash,
     journal::Entry,
     name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
+    orders::{Order, Orders},
     shared::Shared,
     snapshot::{self, Components, Provenance},
     view::ClusterFacts,
 };
 
 mod clusters;
+mod ordered;
 mod recent;
 mod refusal;
 
@@ -91,7 +93,10 @@ pub struct Cluster {
     pub vars: Vars,
     /// When it was last enrolled.
     pub enrolled: Timestamp,
-    /// What changed channel, labels or variables last; `None` since it was enrolled.
+    /// What people asked of it by hand.
+    #[serde(default, skip_serializing_if = "Orders::is_empty")]
+    pub orders: Orders,
+    /// What changed channel, labels, variables or orders last; `None` since it was enrolled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Changed>,
     /// How far its joining has come.
@@ -171,6 +176,15 @@ pub enum Intent {
     ChangeClusters {
         /// What shall change of each.
         changes: BTreeMap<ClusterName, Change>,
+        /// Who asks.
+        author: String,
+    },
+    /// Ask something of clusters by hand: of all of them, or of none.
+    OrderClusters {
+        /// Of which.
+        clusters: BTreeSet<ClusterName>,
+        /// What.
+        order: Order,
         /// Who asks.
         author: String,
     },
@@ -332,6 +346,11 @@ impl Fleet {
             }
             Intent::JoinCluster { token, key } => self.decide_join(token, key, now),
             Intent::ChangeClusters { changes, author } => self.decide_change(changes, author),
+            Intent::OrderClusters {
+                clusters,
+                order,
+                author,
+            } => self.decide_order(clusters, order, author, now),
             Intent::RetireClusters { clusters, author } => self.decide_retire(clusters, author),
         }
     }
@@ -486,10 +505,13 @@ impl Fleet {
                     return Err(invalid("it enrols a cluster into no channel"));
                 }
                 let membership = Membership::Invited { join: join.clone() };
+                // One that is enrolled anew is the same cluster: nobody lifted its pauses.
+                let orders = self.clusters.get(cluster).map(|before| before.orders.at(time));
                 let record = Cluster {
                     channel: channel.clone(),
                     labels: labels.clone(),
                     vars: vars.clone(),
+                    orders: orders.unwrap_or_default(),
                     enrolled: time,
                     changed: None,
                     membership,
@@ -513,6 +535,15 @@ impl Fleet {
             Event::ClustersChanged { clusters, author } => {
                 let author = author.clone();
                 self.fold_change(clusters, &Changed { seq, time, author })
+                    .map_err(invalid)?;
+            }
+            Event::ClustersOrdered {
+                clusters,
+                order,
+                author,
+            } => {
+                let author = author.clone();
+                self.fold_order(clusters, order, &Changed { seq, time, author })
                     .map_err(invalid)?;
             }
             Event::ClustersRetired { clusters, author } => {

@@ -12,8 +12,10 @@ use jiff::Timestamp;
 use crate::v1;
 
 mod clusters;
+mod orders;
 
 pub use clusters::{change, from_change, from_vars, vars};
+pub use orders::{Asked, asked, from_asked, from_orders, orders};
 
 /// A message that does not mean anything in the model. Names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

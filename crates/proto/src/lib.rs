@@ -14,7 +14,10 @@ pub mod v1 {
 
 mod convert;
 
-pub use convert::{Error, change, from_change, from_time, from_vars, hash, hashes, opt_hash, time, to_hash, vars};
+pub use convert::{
+    Asked, Error, asked, change, from_asked, from_change, from_orders, from_time, from_vars, hash, hashes, opt_hash,
+    orders, time, to_hash, vars,
+};
 
 /// Metadata key under which a refused call says why, in a word for programs.
 pub const REASON: &str = "driftless-reason";

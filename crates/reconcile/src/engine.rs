@@ -10,6 +10,7 @@
 //! - [`order`]: waves, and what depends on what.
 //! - [`parents`]: the ApplySets' parents and the records in them.
 //! - [`drift`]: who changed what, and what is said about it.
+//! - [`orders`]: what people ask for by hand, pauses above all.
 //! - [`work`]: applies and deletions, and what their failures mean.
 //! - [`server`]: is the API server there at all?
 //! - [`report`]: what is told.
@@ -18,6 +19,7 @@ mod drift;
 mod ingest;
 mod kinds;
 mod order;
+mod orders;
 mod parents;
 mod report;
 mod server;
@@ -70,6 +72,7 @@ enum Timer {
     Waves(ComponentKey),
     Parents,
     Server,
+    Orders,
     Report,
 }
 
@@ -92,6 +95,7 @@ pub(crate) struct Engine {
     rng: SmallRng,
     views: channel::Receiver<Option<Arc<View>>>,
     orders: channel::Receiver<Arc<Orders>>,
+    obeyed: orders::Obeyed,
     reports: channel::Sender<Arc<Report>>,
     reader: Arc<Reader>,
     expected: Arc<Expected>,
@@ -147,6 +151,7 @@ impl Engine {
             rng: SmallRng::seed_from_u64(seed),
             views,
             orders,
+            obeyed: orders::Obeyed::default(),
             reports,
             state: State::default(),
             records: None,
@@ -184,8 +189,9 @@ impl Engine {
                     Err(error) if error.is_panic() => return Err(Error::Worker(error)),
                     _ => {}
                 },
-                Ok(()) = self.views.changed() => self.on_view(),
+                // Before the views: what is paused must not be applied in between.
                 Ok(()) = self.orders.changed() => self.on_orders(),
+                Ok(()) = self.views.changed() => self.on_view(),
                 Some(event) = self.events.1.recv() => self.on_event(event),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.on_time(),
             }
@@ -212,14 +218,6 @@ impl Engine {
         let view = self.views.borrow_and_update().clone();
         if let Some(view) = view {
             self.take_in(&view);
-        }
-    }
-
-    /// Takes in what people asked for by hand, and looks at everything anew: orders change a few times a day.
-    fn on_orders(&mut self) {
-        self.orders.borrow_and_update();
-        for key in self.state.keys() {
-            self.touch(key);
         }
     }
 
@@ -251,6 +249,7 @@ impl Engine {
                 Timer::Waves(key) => self.on_waves_due(key),
                 Timer::Parents => self.read_parents(),
                 Timer::Server => self.look(),
+                Timer::Orders => self.on_orders_time(at),
                 Timer::Report => self.telling.woken(),
             }
         }

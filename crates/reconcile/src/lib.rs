@@ -138,7 +138,11 @@ impl Handle {
 
     /// Sets what people asked for by hand. Replaces whatever was set before.
     pub fn set_orders(&self, orders: Arc<Orders>) {
-        self.orders.send_replace(orders);
+        self.orders.send_if_modified(|current| {
+            let differs = **current != *orders;
+            *current = orders;
+            differs
+        });
     }
 
     /// How it goes: the latest report, at most some five a second.

@@ -10,6 +10,8 @@ mod faults;
 mod held;
 #[path = "behaviour/order.rs"]
 mod order;
+#[path = "behaviour/orders.rs"]
+mod orders;
 #[path = "behaviour/prune.rs"]
 mod prune;
 #[path = "behaviour/real.rs"]

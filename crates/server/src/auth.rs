@@ -218,6 +218,7 @@ mod tests {
             channel: "prod".parse().unwrap(),
             labels: [].into(),
             vars: [].into(),
+            orders: Default::default(),
             enrolled: "2026-01-02T03:04:05Z".parse().unwrap(),
             changed: None,
             membership,

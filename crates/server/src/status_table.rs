@@ -12,7 +12,7 @@ use driftless_model::{
     name::ClusterName,
     status::{ClusterStatus, MAX_PROBLEMS},
 };
-use driftless_proto::{from_time, from_vars, v1};
+use driftless_proto::{from_orders, from_time, from_vars, v1};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -168,6 +168,7 @@ impl Row {
                 time: Some(from_time(changed.time)),
                 author: changed.author.clone(),
             }),
+            orders: from_orders(&record.orders.at(now)),
         }
     }
 }

@@ -16,6 +16,7 @@ use driftless_model::{
     directive::Directive,
     hash::ObjectHash,
     name::{ChannelName, ClusterName, Labels, Vars},
+    orders::Orders,
     snapshot::Snapshot,
     view::{ClusterFacts, View, view},
 };
@@ -94,6 +95,7 @@ struct Record {
     channel: ChannelName,
     labels: Labels,
     vars: Vars,
+    orders: Orders,
     revision: u64,
 }
 
@@ -215,6 +217,7 @@ impl Session {
             channel: welcome.channel.parse().map_err(malformed)?,
             labels: welcome.labels,
             vars: proto::vars("welcome.vars", welcome.vars).map_err(malformed)?,
+            orders: proto::orders("welcome.orders", &welcome.orders).map_err(malformed)?,
             revision: welcome.revision,
         };
         // What the cluster was to run of a channel that it left meanwhile.
@@ -225,16 +228,20 @@ impl Session {
         Ok(actions)
     }
 
-    /// Takes over labels and variables. When the cluster moves, they wait for the directive of its new channel: what
-    /// runs by then is never the old snapshot with the new labels.
+    /// Takes over labels, variables and orders. When the cluster moves, all but the orders wait for the directive of its
+    /// new channel: what runs by then is never the old snapshot with the new labels.
     fn accept_record(&mut self, record: &Record) -> Vec<Action> {
         let Some(accepted) = &mut self.accepted else {
             return Vec::new();
         };
         let before = (&accepted.labels, &accepted.vars);
         let is_changed = before != (&record.labels, &record.vars);
-        let is_same = !is_changed && accepted.revision == record.revision;
-        if is_same || accepted.directive().channel != record.channel {
+        let is_ordered = accepted.orders != record.orders;
+        accepted.orders.clone_from(&record.orders);
+        if accepted.directive().channel != record.channel {
+            return is_ordered.then(|| self.adoption(false)).flatten().into_iter().collect();
+        }
+        if !is_changed && !is_ordered && accepted.revision == record.revision {
             return Vec::new();
         }
         accepted.labels.clone_from(&record.labels);
@@ -419,6 +426,7 @@ impl Session {
             labels: record.labels,
             vars: record.vars,
             revision: record.revision,
+            orders: record.orders,
         };
         let changed = running != before.as_ref().and_then(|accepted| accepted.running)
             || self.content.snapshot.as_ref().map(|(hash, _)| *hash) != running

@@ -157,6 +157,7 @@ mod tests {
             channel: "prod".parse().unwrap(),
             labels: [("example.com/region".to_owned(), "eu".to_owned())].into(),
             vars: Default::default(),
+            orders: Default::default(),
             changed: None,
             enrolled: Timestamp::UNIX_EPOCH,
             joined: false,

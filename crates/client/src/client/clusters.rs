@@ -87,6 +87,29 @@ impl Client {
         Ok(response.try_into()?)
     }
 
+    /// Asks something of clusters by hand: of all that are named, or of none.
+    ///
+    /// # Errors
+    /// `is_not_found` without one of the clusters or the component, and bad input when it cannot be asked for.
+    pub async fn order_clusters(
+        &self,
+        clusters: &BTreeSet<ClusterName>,
+        asked: &proto::Asked,
+    ) -> Result<ClustersChanged, Error> {
+        let request = v1::OrderClustersRequest {
+            names: clusters.iter().map(ToString::to_string).collect(),
+            order: Some(proto::from_asked(asked)),
+        };
+        // Asked twice it holds as if asked once, but for a few seconds of a pause.
+        let response = self
+            .repeat(ANSWER_TIMEOUT, || {
+                let (mut fleet, request) = (self.fleet.clone(), request.clone());
+                async move { fleet.order_clusters(request).await }
+            })
+            .await?;
+        Ok(response.try_into()?)
+    }
+
     /// Lets clusters leave the fleet: all that are named, or none. What runs on them stays. Returns the journal entry
     /// that holds it.
     ///

@@ -120,7 +120,7 @@ impl Fleet {
         }))
     }
 
-    fn check_known<'a>(&self, names: impl Iterator<Item = &'a ClusterName>) -> Result<(), Refusal> {
+    pub(super) fn check_known<'a>(&self, names: impl Iterator<Item = &'a ClusterName>) -> Result<(), Refusal> {
         let mut unknown: Vec<_> = names
             .filter(|name| !self.clusters.contains_key(*name))
             .cloned()

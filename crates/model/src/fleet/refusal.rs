@@ -7,6 +7,7 @@ use crate::{
     fleet::{MAX_EVENT_BYTES, Setter},
     hash::ObjectHash,
     name::{ChannelName, ClusterName, ComponentName},
+    orders,
 };
 
 /// Why an intent is refused.
@@ -75,6 +76,19 @@ pub enum Refusal {
     /// Records that cannot be as asked.
     #[error("{}", problems(.0))]
     Clusters(Vec<(ClusterName, Problem)>),
+    /// An order that is none.
+    #[error(transparent)]
+    Order(#[from] orders::Problem),
+    /// A component that the channel never had.
+    #[error("channel `{channel}` has no component `{component}`{}: write it as there", components(.known))]
+    UnknownComponent {
+        /// The channel.
+        channel: ChannelName,
+        /// The name given.
+        component: ComponentName,
+        /// The ones there are, or were.
+        known: Vec<ComponentName>,
+    },
     /// A change of more than fits into one entry.
     #[error(
         "the new records of {clusters} clusters have {bytes} bytes, more than the {MAX_EVENT_BYTES} that can change at \
@@ -137,14 +151,17 @@ impl Refusal {
 
     /// Can what was asked for never be?
     pub fn is_bad_input(&self) -> bool {
-        matches!(self, Self::Clusters(_) | Self::ChangeTooLarge { .. })
+        matches!(self, Self::Clusters(_) | Self::ChangeTooLarge { .. } | Self::Order(_))
     }
 
     /// Is something that was named not there?
     pub fn is_not_found(&self) -> bool {
         matches!(
             self,
-            Self::UnknownChannel { .. } | Self::UnknownCluster(_) | Self::UnknownClusters(_)
+            Self::UnknownChannel { .. }
+                | Self::UnknownCluster(_)
+                | Self::UnknownClusters(_)
+                | Self::UnknownComponent { .. }
         )
     }
 
@@ -178,6 +195,18 @@ fn problems(problems: &[(ClusterName, Problem)]) -> String {
     match problems.len() - shown.len() {
         0 => shown.join("; "),
         more => format!("{}; and {more} more", shown.join("; ")),
+    }
+}
+
+fn components(known: &[ComponentName]) -> String {
+    let names: Vec<_> = known.iter().take(10).map(|name| format!("`{name}`")).collect();
+    match names.len() {
+        0 => " (it had none yet)".to_owned(),
+        shown => format!(
+            " (there are {}{})",
+            names.join(", "),
+            if known.len() > shown { ", …" } else { "" }
+        ),
     }
 }
 

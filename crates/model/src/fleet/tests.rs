@@ -4,6 +4,7 @@ use super::*;
 use crate::journal::Tip;
 
 mod clusters;
+mod ordered;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -419,6 +420,11 @@ fn any_intent() -> impl Strategy<Value = Intent> {
         }),
         (name, "(prod|dev)").prop_map(|(cluster, channel)| clusters::change(&[(&cluster, clusters::moved(&channel))])),
         (name).prop_map(|cluster| clusters::retire(&[&cluster])),
+        (name, prop::option::of(name), 0..9u32).prop_map(|(cluster, component, kind)| ordered::any(
+            &cluster,
+            component.as_deref(),
+            kind
+        )),
     ]
 }
 

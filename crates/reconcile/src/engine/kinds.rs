@@ -79,7 +79,7 @@ impl Engine {
         }
     }
 
-    fn start_watch(&mut self, key: KindKey, resource: &Resource) {
+    pub(super) fn start_watch(&mut self, key: KindKey, resource: &Resource) {
         self.next_watch += 1;
         let watch = Watch {
             id: self.next_watch,

@@ -60,6 +60,12 @@ impl Engine {
             return;
         };
         let now = Instant::now();
+        // Nothing can get ready while it is paused.
+        if component.paused.is_some() {
+            component.waves.progress = Some(now);
+            self.timers.insert((now + deadline, Timer::Waves(key)));
+            return;
+        }
         if progress + deadline > now {
             self.timers.insert((progress + deadline, Timer::Waves(key)));
             return;

@@ -109,7 +109,8 @@ impl Engine {
     pub(super) fn tend_parent(&mut self, key: ComponentKey) {
         let now = Instant::now();
         let component = self.state.component(key);
-        if !self.state.has_view || component.parent_busy || component.parent_retry.is_some() {
+        let waits = component.parent_busy || component.parent_retry.is_some() || component.paused.is_some();
+        if !self.state.has_view || waits {
             return;
         }
         let settled = component.unsynced == 0 && component.stale.is_empty();

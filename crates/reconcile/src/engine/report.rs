@@ -107,6 +107,11 @@ impl Engine {
 
 fn status(state: &State, key: ComponentKey, component: &Component) -> ComponentStatus {
     let mut problems = Vec::new();
+    problems.extend(component.paused.as_ref().map(|paused| Problem {
+        // It keeps what is as desired from nothing.
+        blocks: component.unsynced > 0 || !component.stale.is_empty(),
+        ..problem(None, &paused.issue(component))
+    }));
     problems.extend(component.issue.as_ref().map(|issue| problem(None, issue)));
     problems.extend(component.collisions.iter().map(|(id, (message, since))| Problem {
         object: Some(id.clone()),

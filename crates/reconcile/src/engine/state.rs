@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use driftless_model::{manifest::ManifestId, name::ComponentName, status::Health};
+use driftless_model::{manifest::ManifestId, name::ComponentName, orders::Orders, status::Health};
 use jiff::Timestamp;
 
 pub(super) use self::{
@@ -24,6 +24,7 @@ pub(super) use self::{
     kind::{Kind, Serving},
     order::Waves,
 };
+use super::orders::Paused;
 use crate::{
     live::{self, Seen},
     plan::{self, Applied, Facts, Step},
@@ -44,6 +45,8 @@ pub(super) struct KindKey(u32);
 /// What an object may have to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Gate {
+    /// The component must not be paused.
+    Paused(ComponentKey),
     /// The component's ApplySet parent must list the object's kind and namespace.
     Parent(ComponentKey),
     /// The object's namespace, or the CRD of its kind, comes first.
@@ -75,6 +78,8 @@ pub(super) struct State {
     waiting: BTreeMap<Gate, BTreeSet<Key>>,
     /// What is to be looked at, by the rank of its kind: what others wait for first, and what goes last of all.
     ready: BTreeMap<u8, VecDeque<Key>>,
+    /// What people ask for by hand without what has ended, and when that was looked at.
+    pub(super) orders: (Orders, Timestamp),
     /// Was a view taken in?
     pub(super) has_view: bool,
     /// Over all components.
@@ -126,9 +131,18 @@ impl State {
             return *key;
         }
         let key = ComponentKey(u32::try_from(self.components.len()).expect("fewer than 2^32 components"));
-        self.components.push(Component::new(name.clone(), home));
+        let mut component = Component::new(name.clone(), home);
+        component.paused = self.pause(name);
+        self.components.push(component);
         self.component_index.insert(name.clone(), key);
         key
+    }
+
+    /// The pause of a component, as far as orders were looked at.
+    pub(super) fn pause(&self, name: &ComponentName) -> Option<Box<Paused>> {
+        let (orders, since) = &self.orders;
+        let pause = orders.pause(name, *since)?.clone();
+        Some(Box::new(Paused { pause, since: *since }))
     }
 
     pub(super) fn find_kind(&self, group: &str, name: &str) -> Option<KindKey> {
@@ -288,6 +302,9 @@ impl State {
     /// The first thing that an object has to wait for.
     fn gate(&self, entry: &Entry) -> Option<Gate> {
         let desired = entry.desired.as_ref()?;
+        if self.component(desired.component).paused.is_some() {
+            return Some(Gate::Paused(desired.component));
+        }
         let parent = || (!self.component(desired.component).is_open()).then_some(Gate::Parent(desired.component));
         let definition = || self.definitions.get(&(entry.id.group.clone(), entry.id.kind.clone()));
         let namespace = || self.namespaces.get(entry.id.namespace.as_deref()?);
@@ -307,6 +324,11 @@ impl State {
     /// fails, or works because it is there all the same.
     pub(super) fn holds_back(&self, key: Key) -> bool {
         let Some(entry) = self.entry(key) else { return false };
+        // Others go on while its component is paused.
+        let is_paused = |component| self.component(component).paused.is_some();
+        if entry.desired.as_ref().is_some_and(|desired| is_paused(desired.component)) {
+            return false;
+        }
         let ready = entry.is_synced() && (entry.id.kind == "Namespace" || entry.health() == Health::Current);
         entry.desired.is_some() && entry.issue.is_none() && !ready
     }

@@ -9,7 +9,7 @@ use driftless_model::{
     status::{ComponentStatus, Problem},
     view::{ComponentView, View},
 };
-use driftless_reconcile::{Handle, Reconciler, Report, Settings};
+use driftless_reconcile::{Clock, Handle, Reconciler, Report, Settings};
 use driftless_sim::{Cluster, Options};
 use kube::{
     Api, Client,
@@ -35,7 +35,15 @@ impl Running {
     }
 
     pub(crate) fn start_with(client: Client, settings: Settings) -> Self {
-        let clock = || "2026-01-01T00:00:00Z".parse().expect("a time");
+        Self::start_both(client, settings, || "2026-01-01T00:00:00Z".parse().expect("a time"))
+    }
+
+    /// With a clock of its own.
+    pub(crate) fn start_at(client: Client, clock: Clock) -> Self {
+        Self::start_both(client, Settings::default(), clock)
+    }
+
+    fn start_both(client: Client, settings: Settings, clock: Clock) -> Self {
         let (handle, reconciler) = Reconciler::new(client, settings, clock, 1);
         let token = CancellationToken::new();
         let stop = token.clone();
@@ -216,6 +224,12 @@ pub(crate) fn problem<'a>(report: &'a Report, component: &str) -> Option<&'a Pro
         .problems
         .iter()
         .find(|problem| problem.blocks)
+}
+
+/// A component's problem with this reason.
+pub(crate) fn problem_with<'a>(report: &'a Report, component: &str, reason: &str) -> Option<&'a Problem> {
+    let status = report.components.get(&component.parse().expect("a name"))?;
+    status.problems.iter().find(|problem| problem.reason == reason)
 }
 
 /// Lets virtual time pass until everything that was put off is done: records above all.

@@ -59,6 +59,14 @@ impl v1::fleet_server::Fleet for Service {
         Ok(Response::new(self.change(author, request.into_inner()).await?))
     }
 
+    async fn order_clusters(
+        &self,
+        request: Request<v1::OrderClustersRequest>,
+    ) -> Result<Response<v1::OrderClustersResponse>, Status> {
+        let author = self.0.auth.admin(&request)?;
+        Ok(Response::new(self.order(author, request.into_inner()).await?))
+    }
+
     async fn retire_clusters(
         &self,
         request: Request<v1::RetireClustersRequest>,

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use driftless_model::{fleet::Cluster, hash::ObjectHash, name::ClusterName, status::ClusterStatus};
-use driftless_proto::{from_vars, to_hash, v1};
+use driftless_proto::{from_orders, from_vars, to_hash, v1};
 use driftless_store::Error as StoreError;
 use futures::{
     StreamExt,
@@ -171,6 +171,7 @@ fn welcome(name: &ClusterName, record: &Cluster) -> ToAgent {
         labels: record.labels.clone(),
         vars: from_vars(&record.vars),
         revision: record.revision(),
+        orders: from_orders(&record.orders),
     })
 }
 
@@ -299,8 +300,10 @@ impl Agent {
             return Some(Step::Leave(goodbye, failure));
         }
         let is_moved = record.channel != self.record.channel;
-        let is_told =
-            is_moved || record.record() != self.record.record() || record.revision() != self.record.revision();
+        let is_told = is_moved
+            || record.record() != self.record.record()
+            || record.orders != self.record.orders
+            || record.revision() != self.record.revision();
         if is_moved {
             self.orders = self.open.core.hub.orders(&record.channel);
             self.is_news = true;

@@ -75,6 +75,62 @@ async fn connected_agent_is_told_new_labels_and_variables_at_once() {
     assert_eq!(stream.directive().await.0.sequence, pushed.sequence);
 }
 
+async fn order(
+    rig: &Rig,
+    names: &[&str],
+    order: v1::order_clusters_request::Order,
+) -> Result<v1::OrderClustersResponse, tonic::Status> {
+    let request = v1::OrderClustersRequest {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        order: Some(order),
+    };
+    Ok(rig.fleet().await.order_clusters(request).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connected_agents_are_told_orders_at_once_and_listings_show_them() {
+    use v1::order_clusters_request::Order;
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let mut stream = rig.agent("edge", "prod").await.sync(&rig).await.unwrap();
+    assert_eq!(stream.welcome().await.orders, "");
+    stream.directive().await;
+    rig.enroll("other", "prod", false).await;
+    let pause = |seconds, reason: &str| {
+        Order::Pause(v1::Pause {
+            component: String::new(),
+            seconds,
+            reason: reason.to_owned(),
+        })
+    };
+    let ordered = order(&rig, &["edge", "other"], pause(3600, "a migration")).await.unwrap();
+    assert_eq!(ordered.changed, ["edge", "other"]);
+    let welcome = stream.welcome().await;
+    assert_eq!(welcome.revision, ordered.sequence);
+    let orders = driftless_proto::orders("orders", &welcome.orders).unwrap();
+    let pause_of_all = orders.pauses.cluster.unwrap();
+    assert_eq!((pause_of_all.author.as_str(), pause_of_all.reason.as_str()), ("admin", "a migration"));
+    assert_eq!(get(&rig, "other").await.orders, welcome.orders);
+
+    let resumed = order(&rig, &["edge"], Order::Resume(v1::Resume::default())).await.unwrap();
+    let welcome = stream.welcome().await;
+    assert_eq!((welcome.orders.as_str(), welcome.revision), ("", resumed.sequence));
+    let again = order(&rig, &["edge"], Order::Resume(v1::Resume::default())).await.unwrap();
+    assert_eq!(again, v1::OrderClustersResponse::default());
+
+    assert_refused(
+        order(&rig, &["edge"], pause(3600, "")).await,
+        Code::InvalidArgument,
+        &["a pause needs a reason"],
+    );
+    assert_refused(
+        order(&rig, &["edge", "nope"], pause(3600, "x")).await,
+        Code::NotFound,
+        &["no cluster `nope`"],
+    );
+    assert_refused(order(&rig, &[], pause(3600, "x")).await, Code::InvalidArgument, &["names:"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn moved_agent_gets_the_orders_of_its_new_channel_on_the_same_stream() {
     let rig = Rig::start().await;

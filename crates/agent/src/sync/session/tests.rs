@@ -477,3 +477,30 @@ fn cluster_under_another_name_starts_anew_and_takes_over_what_is_the_same() {
     let adoption = adopted(session.receive(directive("prod", 2, Some(&same), &[])).unwrap());
     assert_eq!(adoption.accepted.cluster.as_str(), "edge-9");
 }
+
+fn with_orders(mut message: v1::ServerMessage, orders: &Orders, revision: u64) -> v1::ServerMessage {
+    if let Some(v1::server_message::Message::Welcome(welcome)) = &mut message.message {
+        welcome.orders = proto::from_orders(orders);
+        welcome.revision = revision;
+    }
+    message
+}
+
+#[test]
+fn orders_are_remembered_and_come_before_the_directive_of_another_channel() {
+    let mut session = at_five();
+    let order = driftless_model::orders::Order::Reconcile;
+    let once = order.apply(&Orders::default(), "ann", jiff::Timestamp::UNIX_EPOCH);
+    let twice = order.apply(&once, "ann", jiff::Timestamp::UNIX_EPOCH);
+    let labels = [("region", "eu")];
+    let message = with_orders(welcome_to("prod", &labels), &once, 9);
+    let adoption = adopted(session.receive(message.clone()).unwrap());
+    assert_eq!((&adoption.accepted.orders, adoption.accepted.revision), (&once, 9));
+    assert!(session.receive(message).unwrap().is_empty());
+    // What it runs waits for the new channel's directive; that nothing shall be touched does not.
+    let adoption = adopted(session.receive(with_orders(welcome_to("dev", &labels), &twice, 10)).unwrap());
+    assert_eq!((&adoption.accepted.orders, adoption.accepted.revision), (&twice, 9));
+    assert!(adoption.view.is_none());
+    let bytes = adoption.accepted.encode();
+    assert_eq!(Accepted::decode(&bytes).unwrap(), adoption.accepted);
+}

@@ -10,7 +10,10 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{ComponentKey, Issue, Key, Waves};
-use crate::applyset::{self, Scope};
+use crate::{
+    applyset::{self, Scope},
+    engine::orders::Paused,
+};
 
 /// The ApplySet parent of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) struct Component {
     pub(crate) record_due: Option<Instant>,
     pub(crate) record_written: Option<Instant>,
     pub(crate) issue: Option<Issue>,
+    /// While people want nothing of it changed.
+    pub(crate) paused: Option<Box<Paused>>,
     pub(crate) collisions: BTreeMap<ManifestId, (String, Timestamp)>,
     /// Objects that cannot be worked out, and why.
     pub(crate) held: BTreeMap<ManifestId, (String, Timestamp)>,
@@ -75,6 +80,7 @@ impl Component {
             record_due: None,
             record_written: None,
             issue: None,
+            paused: None,
             collisions: BTreeMap::new(),
             held: BTreeMap::new(),
             unsynced: 0,
@@ -92,7 +98,7 @@ impl Component {
     /// May what left it go: plain objects from which wave on, and then namespaces and CRDs? Nothing, while it is not
     /// known what of it should be there.
     pub(crate) fn may_prune(&self) -> (Option<i32>, bool) {
-        let settled = self.unsynced == 0 && self.held.is_empty();
+        let settled = self.unsynced == 0 && self.held.is_empty() && self.paused.is_none();
         let last = self.stale_waves.last_key_value().map_or(0, |(wave, _)| *wave);
         (settled.then_some(last), settled && self.plain_stale == 0)
     }

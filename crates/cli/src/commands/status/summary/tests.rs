@@ -50,6 +50,7 @@ fn cluster(name: &str, bundle: u8, problems: Vec<Problem>) -> Cluster {
         channel: "prod".parse().unwrap(),
         labels: [].into(),
         vars: [].into(),
+        orders: Default::default(),
         changed: None,
         enrolled: Timestamp::UNIX_EPOCH,
         joined: true,
