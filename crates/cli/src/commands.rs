@@ -12,8 +12,12 @@ pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod login;
+pub(crate) mod ordered;
+pub(crate) mod pause;
 pub(crate) mod push;
+pub(crate) mod reconcile;
 pub(crate) mod remove;
+pub(crate) mod resume;
 pub(crate) mod schema;
 pub(crate) mod server;
 pub(crate) mod show;
@@ -51,6 +55,9 @@ pub(crate) async fn run(args: Args, prints: Prints) -> Result<Outcome> {
         Command::Blame(args) => Box::pin(blame::run(args, &app)).await,
         Command::Status(args) => Box::pin(status::run(args, &app)).await,
         Command::Clusters(args) => clusters::run(args, &app).await,
+        Command::Pause(args) => pause::run(args, &app).await,
+        Command::Resume(args) => resume::run(args, &app).await,
+        Command::Reconcile(args) => reconcile::run(args, &app).await,
         Command::View(args) => view::run(args, &app).await,
         Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
         Command::Completion(args) => completion::run(args),

@@ -24,6 +24,7 @@ mod open_files;
 mod output;
 mod prints;
 mod provenance;
+mod question;
 #[cfg(test)]
 mod reference;
 mod repository;

@@ -100,5 +100,6 @@ pub use client::{Client, Enroll, Log};
 pub use connect::{Target, Unreachable};
 pub use convergence::Convergence;
 pub use driftless_model as model;
+pub use driftless_proto::Asked;
 pub use error::Error;
 pub use push::{Parent, Progress, Push, Pushed};

@@ -327,8 +327,7 @@ mod tests {
             reason: "a migration".to_owned(),
         };
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let expected =
-            r#"{"component":"shop","order":"pause","reason":"a migration","until":"2026-01-01T02:00:00Z"}"#;
+        let expected = r#"{"component":"shop","order":"pause","reason":"a migration","until":"2026-01-01T02:00:00Z"}"#;
         assert_eq!(text(canonical::document(&order)), expected);
         assert_eq!(serde_json::from_str::<Order>(expected).unwrap(), order);
         let orders = Order::Reconcile.apply(&order.apply(&Orders::default(), "ann", now), "bob", now);

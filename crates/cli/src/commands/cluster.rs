@@ -13,6 +13,7 @@ mod vars;
 use anyhow::Result;
 
 pub(super) use enroll::parse_ttl;
+pub(super) use target::Chosen;
 
 use super::clusters;
 use crate::{

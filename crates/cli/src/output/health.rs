@@ -16,6 +16,8 @@ pub(crate) enum State {
     Behind,
     /// Something stands in its way.
     Stuck,
+    /// People want nothing of it changed for a while, all or in part.
+    Paused,
     /// As desired.
     Converged,
 }
@@ -32,6 +34,7 @@ pub(crate) fn state(cluster: &Cluster) -> State {
     match cluster {
         Cluster { joined: false, .. } => State::Invited,
         Cluster { connected: false, .. } => State::Offline,
+        _ if !cluster.orders.pauses.is_empty() => State::Paused,
         Cluster { converged: true, .. } => State::Converged,
         _ if blocked => State::Stuck,
         _ => State::Behind,
@@ -66,6 +69,7 @@ impl State {
             Self::Offline => bad("offline"),
             Self::Behind => warn("behind"),
             Self::Stuck => bad("stuck"),
+            Self::Paused => warn("paused"),
             Self::Converged => good("converged"),
         }
     }

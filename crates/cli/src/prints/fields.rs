@@ -21,8 +21,21 @@ pub(crate) const CLUSTER: Fields = &[
     ("vars.**", "its variables"),
     ("enrolled", "when it was last enrolled"),
     (
+        "orders.pauses.cluster.*",
+        "the pause of all of it: `until` when, for which `reason`, and its `author`; absent without one",
+    ),
+    ("orders.pauses.components.*.*", "the pauses of components, the same"),
+    (
+        "orders.reconcile",
+        "how often another look at everything was asked for; absent if never",
+    ),
+    (
+        "orders.consents.*.*",
+        "consents to deletions of components: to which `deletions`, `until` when, and their `author`",
+    ),
+    (
         "changed",
-        "what changed channel, labels or variables last; `null` since it was enrolled",
+        "what changed channel, labels, variables or orders last; `null` since it was enrolled",
     ),
     ("changed.sequence", "the journal entry"),
     ("changed.time", "when"),

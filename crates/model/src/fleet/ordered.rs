@@ -5,11 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{Changed, Decision, Fleet, Refusal, append};
-use crate::{
-    event::Event,
-    name::ClusterName,
-    orders::Order,
-};
+use crate::{event::Event, name::ClusterName, orders::Order};
 
 impl Fleet {
     pub(super) fn decide_order(
@@ -62,7 +58,10 @@ impl Fleet {
         changed: &Changed,
     ) -> Result<(), &'static str> {
         for name in clusters {
-            let cluster = self.clusters.get_mut(name).ok_or("it asks something of an unknown cluster")?;
+            let cluster = self
+                .clusters
+                .get_mut(name)
+                .ok_or("it asks something of an unknown cluster")?;
             cluster.orders = order.apply(&cluster.orders, &changed.author, changed.time);
             cluster.changed = Some(changed.clone());
         }

@@ -103,7 +103,10 @@ pub fn asked(order: Option<Wire>) -> Result<Asked, Error> {
             component: name("consent.component", &consent.component)?,
             deletions: hash("consent.deletions", &consent.deletions)?,
         }),
-        None => Err(Error::new("order", "say what is asked for: pause, resume, reconcile or consent")),
+        None => Err(Error::new(
+            "order",
+            "say what is asked for: pause, resume, reconcile or consent",
+        )),
     }
 }
 
@@ -140,7 +143,10 @@ mod tests {
         let now = jiff::Timestamp::UNIX_EPOCH;
         let orders_now = Order::Reconcile.apply(&Orders::default(), "ann", now);
         assert_eq!(orders("x", &from_orders(&orders_now)), Ok(orders_now));
-        assert_eq!((from_orders(&Orders::default()), orders("x", "")), (String::new(), Ok(Orders::default())));
+        assert_eq!(
+            (from_orders(&Orders::default()), orders("x", "")),
+            (String::new(), Ok(Orders::default()))
+        );
         assert!(orders("x", "{").is_err());
     }
 }

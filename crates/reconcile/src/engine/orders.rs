@@ -24,18 +24,18 @@ const LEAST_LOOK: Duration = Duration::from_millis(10);
 pub(super) struct Obeyed {
     /// When it is looked at again whether something has ended.
     due: Option<Instant>,
-    /// The count of reconciles asked for, once it is known.
-    reconcile: Option<u64>,
+    /// How often another look at everything was asked for.
+    reconcile: u64,
 }
 
 impl Engine {
     /// Takes in what people ask for, and looks at everything anew: orders change a few times a day.
     pub(super) fn on_orders(&mut self) {
         let orders = Arc::clone(&self.orders.borrow_and_update());
-        let before = self.obeyed.reconcile.replace(orders.reconcile);
+        let before = std::mem::replace(&mut self.obeyed.reconcile, orders.reconcile);
         self.obey(&orders);
-        // The first orders come with the start, which looks at everything anyway.
-        if before.is_some_and(|before| orders.reconcile > before) {
+        // What was asked for before the start is done: a start looks at everything.
+        if self.state.has_view && orders.reconcile > before {
             self.reconcile_all();
         }
     }

@@ -326,7 +326,11 @@ impl State {
         let Some(entry) = self.entry(key) else { return false };
         // Others go on while its component is paused.
         let is_paused = |component| self.component(component).paused.is_some();
-        if entry.desired.as_ref().is_some_and(|desired| is_paused(desired.component)) {
+        if entry
+            .desired
+            .as_ref()
+            .is_some_and(|desired| is_paused(desired.component))
+        {
             return false;
         }
         let ready = entry.is_synced() && (entry.id.kind == "Namespace" || entry.health() == Health::Current);

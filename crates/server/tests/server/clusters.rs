@@ -103,19 +103,28 @@ async fn connected_agents_are_told_orders_at_once_and_listings_show_them() {
             reason: reason.to_owned(),
         })
     };
-    let ordered = order(&rig, &["edge", "other"], pause(3600, "a migration")).await.unwrap();
+    let ordered = order(&rig, &["edge", "other"], pause(3600, "a migration"))
+        .await
+        .unwrap();
     assert_eq!(ordered.changed, ["edge", "other"]);
     let welcome = stream.welcome().await;
     assert_eq!(welcome.revision, ordered.sequence);
     let orders = driftless_proto::orders("orders", &welcome.orders).unwrap();
     let pause_of_all = orders.pauses.cluster.unwrap();
-    assert_eq!((pause_of_all.author.as_str(), pause_of_all.reason.as_str()), ("admin", "a migration"));
+    assert_eq!(
+        (pause_of_all.author.as_str(), pause_of_all.reason.as_str()),
+        ("admin", "a migration")
+    );
     assert_eq!(get(&rig, "other").await.orders, welcome.orders);
 
-    let resumed = order(&rig, &["edge"], Order::Resume(v1::Resume::default())).await.unwrap();
+    let resumed = order(&rig, &["edge"], Order::Resume(v1::Resume::default()))
+        .await
+        .unwrap();
     let welcome = stream.welcome().await;
     assert_eq!((welcome.orders.as_str(), welcome.revision), ("", resumed.sequence));
-    let again = order(&rig, &["edge"], Order::Resume(v1::Resume::default())).await.unwrap();
+    let again = order(&rig, &["edge"], Order::Resume(v1::Resume::default()))
+        .await
+        .unwrap();
     assert_eq!(again, v1::OrderClustersResponse::default());
 
     assert_refused(
@@ -128,7 +137,11 @@ async fn connected_agents_are_told_orders_at_once_and_listings_show_them() {
         Code::NotFound,
         &["no cluster `nope`"],
     );
-    assert_refused(order(&rig, &[], pause(3600, "x")).await, Code::InvalidArgument, &["names:"]);
+    assert_refused(
+        order(&rig, &[], pause(3600, "x")).await,
+        Code::InvalidArgument,
+        &["names:"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

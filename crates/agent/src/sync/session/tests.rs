@@ -498,7 +498,11 @@ fn orders_are_remembered_and_come_before_the_directive_of_another_channel() {
     assert_eq!((&adoption.accepted.orders, adoption.accepted.revision), (&once, 9));
     assert!(session.receive(message).unwrap().is_empty());
     // What it runs waits for the new channel's directive; that nothing shall be touched does not.
-    let adoption = adopted(session.receive(with_orders(welcome_to("dev", &labels), &twice, 10)).unwrap());
+    let adoption = adopted(
+        session
+            .receive(with_orders(welcome_to("dev", &labels), &twice, 10))
+            .unwrap(),
+    );
     assert_eq!((&adoption.accepted.orders, adoption.accepted.revision), (&twice, 9));
     assert!(adoption.view.is_none());
     let bytes = adoption.accepted.encode();

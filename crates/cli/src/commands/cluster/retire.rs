@@ -1,20 +1,13 @@
 //! `driftless cluster retire`: let clusters leave the fleet.
 
-use std::{
-    collections::BTreeSet,
-    io::{BufRead as _, IsTerminal as _, Write as _},
-};
+use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use driftless_model::name::ClusterName;
 use serde::Serialize;
 
 use super::target::Chosen;
-use crate::{
-    app::App,
-    failure::{Advice, Outcome},
-    output,
-};
+use crate::{app::App, failure::Outcome, output, question};
 
 /// Names that a question lists.
 const MAX_NAMED: usize = 10;
@@ -85,20 +78,5 @@ fn confirmed(clusters: &BTreeSet<ClusterName>) -> Result<bool> {
         output::count(clusters.len(), "cluster"),
         named.join(", ")
     );
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Advice::new(
-            format!("nobody is there to ask: {question}"),
-            "--yes retires without asking",
-        )
-        .into());
-    }
-    let mut stderr = std::io::stderr().lock();
-    write!(stderr, "{question} What runs there stays. [y/N] ").context("cannot ask")?;
-    stderr.flush().context("cannot ask")?;
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .context("cannot read the answer")?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    question::confirmed(&question, "What runs there stays.", "--yes retires without asking")
 }

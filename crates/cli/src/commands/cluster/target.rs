@@ -13,7 +13,7 @@ use crate::failure::Advice;
 
 /// Clusters that are chosen rather than named.
 #[derive(Debug, clap::Args)]
-pub(super) struct Chosen {
+pub(in crate::commands) struct Chosen {
     /// Every cluster
     #[arg(long, help_heading = "Clusters")]
     all: bool,
@@ -26,10 +26,18 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
+    /// Are clusters chosen, rather than named?
+    pub(in crate::commands) fn chooses(&self) -> bool {
+        self.all || self.selector.is_some() || self.channel.is_some()
+    }
+
     /// Finds the clusters: those of `names`, or those chosen.
-    pub(super) async fn find(&self, client: &Client, names: &BTreeSet<ClusterName>) -> Result<Vec<Cluster>> {
-        let chooses = self.all || self.selector.is_some() || self.channel.is_some();
-        match (names.is_empty(), chooses) {
+    pub(in crate::commands) async fn find(
+        &self,
+        client: &Client,
+        names: &BTreeSet<ClusterName>,
+    ) -> Result<Vec<Cluster>> {
+        match (names.is_empty(), self.chooses()) {
             (true, true) => {
                 let selector = self.selector.clone().unwrap_or_default();
                 let found = client.select_clusters(self.channel.as_ref(), &selector).await?;

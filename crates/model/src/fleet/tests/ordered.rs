@@ -57,7 +57,10 @@ fn orders<'a>(log: &'a Log, cluster: &str) -> &'a Orders {
 #[test]
 fn one_entry_orders_many_clusters_and_raises_their_revisions() {
     let mut log = log();
-    let event = log.take(&order(&["edge-1", "edge-2"], pause(None, 100))).unwrap().unwrap();
+    let event = log
+        .take(&order(&["edge-1", "edge-2"], pause(None, 100)))
+        .unwrap()
+        .unwrap();
     assert_eq!(
         serde_json::to_string(&event).unwrap(),
         concat!(
@@ -105,7 +108,10 @@ fn what_has_ended_is_dropped_by_the_next_order() {
     assert!(orders(&log, "edge-1").pauses.cluster.is_some());
     log.take_at(&order(&["edge-1"], Order::Reconcile), at(51)).unwrap();
     let left = orders(&log, "edge-1");
-    assert_eq!((left.pauses.is_empty(), left.reconcile, left.consents.len()), (true, 1, 1));
+    assert_eq!(
+        (left.pauses.is_empty(), left.reconcile, left.consents.len()),
+        (true, 1, 1)
+    );
     log.take_at(&order(&["edge-1"], Order::Reconcile), at(60) + CONSENT_HOLDS)
         .unwrap();
     let left = orders(&log, "edge-1");
@@ -118,7 +124,8 @@ fn pauses_stay_with_a_cluster_that_is_enrolled_anew_and_go_with_one_that_is_reti
     log.take(&order(&["edge-1", "edge-2"], pause(None, 100))).unwrap();
     log.take(&enroll("edge-1", "three", true)).unwrap();
     assert!(orders(&log, "edge-1").pauses.cluster.is_some());
-    log.take(&clusters::change(&[("edge-1", clusters::labelled("a=b"))])).unwrap();
+    log.take(&clusters::change(&[("edge-1", clusters::labelled("a=b"))]))
+        .unwrap();
     assert!(orders(&log, "edge-1").pauses.cluster.is_some());
     log.take(&clusters::retire(&["edge-2"])).unwrap();
     log.take(&enroll("edge-2", "four", false)).unwrap();
@@ -147,6 +154,11 @@ fn longest_pause_is_thirty_days() {
     let mut log = log();
     let until = 4 + SignedDuration::from_hours(30 * 24).as_secs();
     log.take(&order(&["edge-1"], pause(None, until))).unwrap();
-    let refusal = log.take_at(&order(&["edge-2"], pause(None, until + 2)), at(4)).unwrap_err();
-    assert!(refusal.to_string().contains("longer than the 30 days allowed"), "{refusal}");
+    let refusal = log
+        .take_at(&order(&["edge-2"], pause(None, until + 2)), at(4))
+        .unwrap_err();
+    assert!(
+        refusal.to_string().contains("longer than the 30 days allowed"),
+        "{refusal}"
+    );
 }

@@ -64,7 +64,13 @@ impl Service {
         else {
             return Ok(v1::OrderClustersResponse::default());
         };
-        tracing::info!(clusters = clusters.len(), ?order, author, seq = outcome.seq, "clusters ordered");
+        tracing::info!(
+            clusters = clusters.len(),
+            ?order,
+            author,
+            seq = outcome.seq,
+            "clusters ordered"
+        );
         Ok(v1::OrderClustersResponse {
             sequence: outcome.seq,
             changed: clusters.iter().map(ToString::to_string).collect(),
