@@ -216,6 +216,7 @@ mod tests {
             labels: Default::default(),
             vars: Default::default(),
             revision: 0,
+            orders: Default::default(),
         }
     }
 
