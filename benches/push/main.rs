@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use driftless_benches::median;
+use driftless_benches::{median, programs};
 use serde::Serialize;
 
 use crate::{
@@ -74,13 +74,14 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let mut repository = Repository::write(args.components, args.manifests)?;
     let floor = floor::measure(&repository, args.runs)?;
-    let mut stage = Stage::open()?;
+    let program = programs::release("driftless-cli", "driftless")?;
+    let mut stage = Stage::open(&program)?;
     // Not counted: the first run of a program reads it from the disk.
     stage.push(&repository, &["--dry-run"])?;
     let mut first = Vec::new();
     for _ in 0..args.runs {
         // Another one each time: what a bucket holds is not uploaded again.
-        stage = Stage::open()?;
+        stage = Stage::open(&program)?;
         first.push(stage.push(&repository, &[])?);
     }
     let unchanged = (0..args.runs)

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -14,7 +14,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use driftless_benches::programs;
 use driftless_tests::child::{self, Running};
 use tempfile::TempDir;
 
@@ -55,11 +54,10 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts a server with the channel `prod`.
-    pub(crate) fn open() -> Result<Self> {
+    /// Starts a server of `program` with the channel `prod`.
+    pub(crate) fn open(program: &Path) -> Result<Self> {
         let home = child::scratch("push")?;
-        let program = programs::release("driftless-cli", "driftless")?;
-        let mut command = Command::new(&program);
+        let mut command = Command::new(program);
         command.args(["server", "--data", "data", "--listen", "127.0.0.1:0"]);
         command.current_dir(home.path()).env("HOME", home.path());
         let server = Running::spawn("server", command, home.path())?;
@@ -74,7 +72,7 @@ impl Stage {
         let stage = Self {
             address: format!("https://127.0.0.1:{counted}"),
             home,
-            program,
+            program: program.to_owned(),
             server,
             wire,
         };
