@@ -15,6 +15,7 @@ use driftless_model::{
     effect::{self, Clusters, Effect},
     manifest::{Manifest, ManifestId},
     name::ClusterName,
+    order,
     render::{self, Plan, Problem},
     view::ClusterFacts,
 };
@@ -117,6 +118,10 @@ impl<'a> Followers<'a> {
         for component in components {
             let problems = render::check(&component.bundle);
             lines.extend(problems.iter().map(|problem| placed(component, problem)));
+            lines.extend(order::check(&component.bundle).iter().map(|problem| {
+                let place = problem.object().map_or_else(String::new, |id| place_of(component, id));
+                format!("{place}component `{}`: {problem}", component.bundle.component)
+            }));
         }
         if lines.is_empty() && components.iter().any(|component| differs(&component.bundle)) {
             let facts = self.facts().await?;

@@ -13,7 +13,8 @@
 //!
 //! What a cluster makes of it: [`view`] (directive, snapshot, cluster → manifests) and [`diff`]. Clusters differ by
 //! a component's [`selector`], its [`overlay`]s and the variables of [`substitute`], which [`render`] puts together;
-//! [`effect`] says what a change does to a whole fleet, group by group. [`order`] is in which order objects come and go.
+//! [`effect`] says what a change does to a whole fleet, group by group. [`order`] is in which
+//! order objects come and go, [`hook`] what is run once per version.
 //!
 //! What people ask of it: [`history`] (when did a field change, and who set each line), [`explain`] (why a cluster is not
 //! as it should be), and [`mod@reference`] (which object is meant).
@@ -32,6 +33,7 @@ pub mod explain;
 pub mod fleet;
 pub mod hash;
 pub mod history;
+pub mod hook;
 pub mod intake;
 pub mod join;
 pub mod journal;

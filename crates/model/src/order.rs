@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::{bundle::Bundle, manifest::ManifestId};
+use crate::{bundle::Bundle, hook, manifest::ManifestId};
 
 /// Our own annotation of an object's wave. It goes before Argo CD's.
 pub const WAVE: &str = "driftless.dev/wave";
@@ -59,6 +59,14 @@ pub enum Problem {
         /// What is wrong.
         fault: Fault,
     },
+    /// A hook that cannot be understood.
+    #[error("{id}: {fault}")]
+    Hook {
+        /// The object.
+        id: ManifestId,
+        /// What is wrong.
+        fault: hook::Fault,
+    },
     /// Objects that wait for each other.
     #[error("`{DEPENDS_ON}` goes in a circle: {}", way(.0))]
     Circle(Vec<ManifestId>),
@@ -80,7 +88,7 @@ impl Problem {
     /// The object to look at first.
     pub fn object(&self) -> Option<&ManifestId> {
         match self {
-            Self::Fault { id, .. } | Self::Later { id, .. } => Some(id),
+            Self::Fault { id, .. } | Self::Hook { id, .. } | Self::Later { id, .. } => Some(id),
             Self::Circle(ids) => ids.first(),
         }
     }
@@ -89,7 +97,10 @@ impl Problem {
 /// May an object with these canonical bytes ask for anything? A look at the bytes spares parsing nearly every one.
 pub fn is_concerned(canonical: &[u8]) -> bool {
     let text = std::str::from_utf8(canonical).unwrap_or_default();
-    text.contains("/wave\"") || text.contains("/sync-wave\"") || text.contains("/depends-on\"")
+    hook::is_concerned(canonical)
+        || text.contains("/wave\"")
+        || text.contains("/sync-wave\"")
+        || text.contains("/depends-on\"")
 }
 
 /// Reads an object's annotations.
@@ -188,7 +199,12 @@ pub fn check(bundle: &Bundle) -> Vec<Problem> {
         if !is_concerned(manifest.canonical()) {
             continue;
         }
-        match read(&manifest.value()) {
+        let value = manifest.value();
+        if let Err(fault) = hook::read(&value) {
+            problems.push(Problem::Hook { id: id.clone(), fault });
+            continue;
+        }
+        match read(&value) {
             Ok(order) => drop(orders.insert(id, order)),
             Err(fault) => problems.push(Problem::Fault { id: id.clone(), fault }),
         }

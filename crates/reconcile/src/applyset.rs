@@ -20,7 +20,7 @@ use driftless_model::{
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::digest::Digest;
+use crate::{digest::Digest, hooks};
 
 /// Label of a parent: the set's id.
 pub(crate) const ID_LABEL: &str = "applyset.kubernetes.io/id";
@@ -218,6 +218,22 @@ pub(crate) fn member(manifest: &Manifest, component: &ComponentName, set: &str) 
     labels[PART_OF_LABEL] = Value::from(set);
     labels[COMPONENT_LABEL] = Value::from(component.as_str());
     object
+}
+
+/// A hook as it is made: with its component, so that it is watched, and no member of the set; and for which run.
+pub(crate) fn hook_body(manifest: &Manifest, component: &ComponentName, run: &str) -> Vec<u8> {
+    let mut object = manifest.value();
+    for (field, key, value) in [
+        ("labels", COMPONENT_LABEL, component.as_str()),
+        ("annotations", hooks::RUN, run),
+    ] {
+        let map = &mut object["metadata"][field];
+        if !map.is_object() {
+            *map = Value::Object(Map::new());
+        }
+        map[key] = Value::from(value);
+    }
+    object.to_string().into_bytes()
 }
 
 /// What identifies a manifest as applied: its bytes and, because of the labels, its component.

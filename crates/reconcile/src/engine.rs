@@ -5,6 +5,7 @@
 //! once, at most [`Settings::in_flight`] at a time. Nothing here waits for a request, and nothing looks at all
 //! objects because of one.
 //!
+//! - [`hooks`]: what runs once per version.
 //! - [`ingest`]: a view becomes desired entries.
 //! - [`kinds`]: discovery and watches.
 //! - [`order`]: waves, and what depends on what.
@@ -16,6 +17,7 @@
 //! - [`report`]: what is told.
 
 mod drift;
+mod hooks;
 mod ingest;
 mod kinds;
 mod order;
@@ -106,6 +108,8 @@ pub(crate) struct Engine {
     records_read: parents::Reading,
     round: u64,
     collisions: Vec<Collision>,
+    /// Components of whose hooks, or of whose readiness, there is news.
+    hooks_due: BTreeSet<ComponentKey>,
     workers: JoinSet<Done>,
     /// Applies and deletions under way, and how many may be.
     running: usize,
@@ -158,6 +162,7 @@ impl Engine {
             records_read: parents::Reading::default(),
             round: 0,
             collisions: Vec::new(),
+            hooks_due: BTreeSet::new(),
             workers: JoinSet::new(),
             running: 0,
             watches: JoinSet::new(),
@@ -178,6 +183,7 @@ impl Engine {
         self.probe();
         self.read_parents();
         loop {
+            self.tend_hooks();
             self.dispatch();
             self.tell(Instant::now());
             let wake = self.timers.first().map(|(at, _)| *at);
@@ -259,6 +265,7 @@ impl Engine {
     fn touch(&mut self, key: Key) {
         let recounts = self.state.settle(key);
         self.consider(key);
+        self.hooks_due.extend(self.state.hook_owner(key));
         if !self.state.holds_back(key) {
             self.open(Gate::Entry(key));
         }

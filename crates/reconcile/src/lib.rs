@@ -7,8 +7,8 @@
 //! [`engine`] is the single task that owns all state; it asks the pure modules what to do and has workers do it.
 //!
 //! Decisions: [`plan`] (one object: apply, repair, prune or wait), [`owned`] (is it still what was applied),
-//! [`health`] (how it does), [`applyset`] (what belongs to a component), [`record`] (what was applied, across
-//! restarts), [`backoff`] (when to try again), [`change`] (who changed what).
+//! [`health`] (how it does), [`hooks`] (what runs once per version), [`applyset`] (what belongs to a component),
+//! [`record`] (what was applied, across restarts), [`backoff`] (when to try again), [`change`] (who changed what).
 //!
 //! I/O: [`api`] (requests), [`discovery`] (which kinds are served), [`watch`] (one per kind), [`parent`] (the
 //! ApplySets' parents). What they bring is reduced to a [`live::Seen`] at once.
@@ -23,6 +23,7 @@ mod digest;
 mod discovery;
 mod engine;
 pub mod health;
+mod hooks;
 mod live;
 mod owned;
 mod parent;

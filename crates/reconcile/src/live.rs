@@ -11,7 +11,7 @@ use crate::{
     change::Expected,
     digest::Digest,
     health::{self, Outcome},
-    owned,
+    hooks, owned,
 };
 
 /// What one look at a live object told.
@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) outcome: Outcome,
     /// Its wave.
     pub(crate) wave: i32,
+    /// For which run it was made, if it is a hook.
+    pub(crate) run: Option<Box<str>>,
     /// Why, unless it is current.
     pub(crate) message: String,
     /// All of it, where what is ours is not what it should be: to tell who changed what.
@@ -77,6 +79,7 @@ impl Reader {
             health: assessment.health,
             outcome: health::outcome(object, assessment.health),
             wave: order::wave(object).unwrap_or_default(),
+            run: run(metadata),
             message: assessment.message,
             unexpected: None,
         })
@@ -91,6 +94,10 @@ impl Seen {
         }
         self
     }
+}
+
+fn run(metadata: &Value) -> Option<Box<str>> {
+    Some(metadata.get("annotations")?.get(hooks::RUN)?.as_str()?.into())
 }
 
 /// A resource version as a number, which is what every API server of today gives; 0 for anything else.

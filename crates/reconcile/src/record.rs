@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use driftless_model::manifest::ManifestId;
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Digest, plan::Applied};
+use crate::{digest::Digest, hooks::Run, plan::Applied};
 
 /// The format written, part of which is how digests are made: change it with them.
 const FORMAT: u32 = 1;
@@ -22,6 +22,9 @@ const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
 #[derive(Serialize, Deserialize)]
 struct Header {
     format: u32,
+    /// How far the hooks are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<Run>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -33,9 +36,10 @@ struct Line {
 }
 
 /// Packs what was applied. Empty when it would not fit into the parent.
-pub(crate) fn pack<'a>(applied: impl IntoIterator<Item = (&'a ManifestId, Applied)>) -> Vec<u8> {
+pub(crate) fn pack<'a>(applied: impl IntoIterator<Item = (&'a ManifestId, Applied)>, run: Option<Run>) -> Vec<u8> {
     let mut lines = Vec::new();
-    push(&mut lines, &Header { format: FORMAT });
+    let header = Header { format: FORMAT, run };
+    push(&mut lines, &header);
     for (id, applied) in applied {
         let Some(owned) = applied.owned else { continue };
         let digests = STANDARD_NO_PAD.encode([*applied.manifest.as_bytes(), *owned.as_bytes()].concat());
@@ -48,7 +52,12 @@ pub(crate) fn pack<'a>(applied: impl IntoIterator<Item = (&'a ManifestId, Applie
         );
     }
     let packed = zstd::bulk::compress(&lines, 1).expect("zstd compresses any bytes into memory");
-    if packed.len() > MAX_BYTES { Vec::new() } else { packed }
+    match packed.len() {
+        0..=MAX_BYTES => packed,
+        // The hooks are the truth: nothing else knows of them.
+        _ if header.run.is_some() => pack([], header.run),
+        _ => Vec::new(),
+    }
 }
 
 fn push<T: Serialize>(lines: &mut Vec<u8>, line: &T) {
@@ -57,20 +66,20 @@ fn push<T: Serialize>(lines: &mut Vec<u8>, line: &T) {
 }
 
 /// Reads back what [`pack`] wrote; empty for whatever it does not understand.
-pub(crate) fn unpack(packed: &[u8]) -> BTreeMap<ManifestId, Applied> {
+pub(crate) fn unpack(packed: &[u8]) -> (BTreeMap<ManifestId, Applied>, Option<Run>) {
     let mut lines = Vec::new();
     let Ok(decoder) = zstd::stream::read::Decoder::new(packed) else {
-        return BTreeMap::new();
+        return Default::default();
     };
     if decoder.take(MAX_UNPACKED).read_to_end(&mut lines).is_err() {
-        return BTreeMap::new();
+        return Default::default();
     }
     let mut lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    match lines.next().map(serde_json::from_slice::<Header>) {
-        Some(Ok(header)) if header.format == FORMAT => {}
-        _ => return BTreeMap::new(),
-    }
-    lines
+    let run = match lines.next().map(serde_json::from_slice::<Header>) {
+        Some(Ok(header)) if header.format == FORMAT => header.run,
+        _ => return Default::default(),
+    };
+    let applied = lines
         .filter_map(|line| {
             let line: Line = serde_json::from_slice(line).ok()?;
             let digests: [u8; 32] = STANDARD_NO_PAD.decode(line.digests).ok()?.try_into().ok()?;
@@ -84,11 +93,13 @@ pub(crate) fn unpack(packed: &[u8]) -> BTreeMap<ManifestId, Applied> {
                 },
             ))
         })
-        .collect()
+        .collect();
+    (applied, run)
 }
 
 #[cfg(test)]
 mod tests {
+    use driftless_model::hash::ObjectHash;
     use proptest::prelude::*;
     use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
 
@@ -122,7 +133,7 @@ mod tests {
     }
 
     fn packed(records: &BTreeMap<ManifestId, Applied>) -> Vec<u8> {
-        pack(records.iter().map(|(id, applied)| (id, *applied)))
+        pack(records.iter().map(|(id, applied)| (id, *applied)), None)
     }
 
     #[test]
@@ -130,7 +141,7 @@ mod tests {
         let records = records(10_000);
         let packed = packed(&records);
         assert!((1..600_000).contains(&packed.len()), "{}", packed.len());
-        assert_eq!(unpack(&packed), records);
+        assert_eq!(unpack(&packed), (records, None));
     }
 
     #[test]
@@ -139,16 +150,24 @@ mod tests {
     }
 
     #[test]
+    fn hooks_are_recorded_even_where_the_objects_do_not_fit() {
+        let run = Run::new(3, ObjectHash::of(b"1"), true);
+        let records = records(40_000);
+        let packed = pack(records.iter().map(|(id, applied)| (id, *applied)), Some(run.clone()));
+        assert_eq!(unpack(&packed), (BTreeMap::new(), Some(run)));
+    }
+
+    #[test]
     fn object_whose_owned_fields_are_not_known_is_left_out() {
         let mut records = records(2);
         records.first_entry().unwrap().get_mut().owned = None;
-        assert_eq!(unpack(&packed(&records)).len(), 1);
+        assert_eq!(unpack(&packed(&records)).0.len(), 1);
     }
 
     #[test]
     fn another_format_reads_as_nothing() {
         let newer = zstd::bulk::compress(b"{\"format\":2}\n{}", 1).unwrap();
-        assert!(unpack(&newer).is_empty());
+        assert!(unpack(&newer).0.is_empty());
     }
 
     proptest! {

@@ -8,6 +8,8 @@ mod drift;
 mod faults;
 #[path = "behaviour/held.rs"]
 mod held;
+#[path = "behaviour/hooks.rs"]
+mod hooks;
 #[path = "behaviour/order.rs"]
 mod order;
 #[path = "behaviour/orders.rs"]

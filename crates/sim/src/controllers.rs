@@ -295,6 +295,7 @@ fn number_revision(object: &Value, next: &mut Value) {
     next["metadata"]["annotations"][REVISION] = json!((count.unwrap_or(0) + 1).to_string());
 }
 
+/// A Job whose pods never get ready fails at once where it has a deadline.
 fn job(object: &Value, ready: bool, now: &Moment<'_>) -> Value {
     let started = object["status"]
         .get("startTime")
@@ -302,6 +303,12 @@ fn job(object: &Value, ready: bool, now: &Moment<'_>) -> Value {
         .unwrap_or_else(|| json!(now.now));
     if object["spec"]["suspend"] == json!(true) {
         return json!({"conditions": [now.condition("Suspended", "True", "JobSuspended", "Job suspended")]});
+    }
+    if !ready && object["spec"]["activeDeadlineSeconds"].is_i64() {
+        let late = "Job was active longer than specified deadline";
+        let conditions = ["FailureTarget", "Failed"].map(|kind| now.condition(kind, "True", "DeadlineExceeded", late));
+        return json!({"startTime": started, "failed": 1, "ready": 0, "terminating": 0, "uncountedTerminatedPods": {},
+            "conditions": conditions});
     }
     if !ready {
         return json!({"startTime": started, "active": 1, "ready": 0, "terminating": 0, "uncountedTerminatedPods": {}});

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_model::{
     bundle::upkeep::Drift,
+    hook::{self, Hook},
     kinds::{self, Scope as KindScope},
     manifest::Manifest,
     name::ComponentName,
@@ -38,6 +39,13 @@ struct DefinitionNames {
     kind: String,
 }
 
+/// What a manifest asks for, if it is a hook. One that cannot be understood was refused at the push, or an overlay made
+/// it so: it is an ordinary object then.
+fn hook_of(manifest: &Manifest) -> Option<Hook> {
+    let may_be = hook::is_concerned(manifest.canonical());
+    may_be.then(|| hook::read(&manifest.value()).ok().flatten()).flatten()
+}
+
 impl Engine {
     /// Makes `view` what is desired.
     pub(super) fn take_in(&mut self, view: &View) {
@@ -49,7 +57,7 @@ impl Engine {
             let component = self.state.component(key);
             let same = component.bundle == Some(desired.bundle)
                 && component.version == Some(desired.version)
-                && component.keys.len() == desired.manifests.len();
+                && component.keys.len() + component.aside == desired.manifests.len();
             if !(same && same_collisions) {
                 self.take_in_component(key, name, desired, &mut touched);
             }
@@ -64,7 +72,10 @@ impl Engine {
                 component.needs.clear();
                 component.waves.restart();
                 component.dirty = true;
-                let keys = std::mem::take(&mut component.keys);
+                let mut keys = std::mem::take(&mut component.keys);
+                component.aside = 0;
+                component.recorded = false;
+                keys.extend(component.hooks.take().into_iter().flat_map(|hooks| hooks.keys));
                 self.drop_desired(key, keys, &mut touched);
             }
         }
@@ -102,8 +113,14 @@ impl Engine {
             .unwrap_or_default();
         let mut keys = Vec::with_capacity(desired.manifests.len());
         let mut scope = Scope::default();
+        let (mut hooks, mut aside) = (Vec::new(), 0);
         for manifest in &desired.manifests {
             let id = manifest.id();
+            let hook = hook_of(manifest);
+            aside += usize::from(hook.is_some());
+            if hook.as_ref().is_some_and(|hook| hook.runs.is_empty()) {
+                continue;
+            }
             let namespaced = kinds::scope(&id.group, &id.kind) != Some(KindScope::Cluster);
             let namespace = id
                 .namespace
@@ -111,8 +128,12 @@ impl Engine {
                 .or_else(|| (namespaced && self.is_namespaced(manifest)).then_some("default"));
             scope.add(id, namespace, &self.settings.namespace);
             let key = self.state.insert(id, records.get(id).copied());
-            keys.push(key);
-            if self.set_manifest(key, component, name, manifest, desired.spec.drift) {
+            if hook.is_some() {
+                hooks.push(key);
+            } else {
+                keys.push(key);
+            }
+            if self.set_manifest(key, component, name, (manifest, hook, desired.spec.drift)) {
                 touched.insert(key);
             }
         }
@@ -121,7 +142,11 @@ impl Engine {
         let needs = needs
             .map(|name| self.state.component_named(name, &self.settings.namespace))
             .collect();
+        let old_hooks = self.state.component(component).hooks.as_ref();
+        let old_hooks = old_hooks.map(|hooks| hooks.keys.clone()).unwrap_or_default();
         let state = self.state.component_mut(component);
+        let was_applied = state.was_applied();
+        state.aside = aside;
         // What left meanwhile may be free to go now, and what waited for its turn may have it.
         touched.extend(&state.stale);
         if state.waves.since.is_some() {
@@ -133,7 +158,9 @@ impl Engine {
         state.needs = needs;
         state.waves.restart();
         state.dirty = true;
-        let old = std::mem::replace(&mut state.keys, keys);
+        let mut old = std::mem::replace(&mut state.keys, keys);
+        old.extend(old_hooks);
+        self.begin_hooks(component, desired.version, hooks, was_applied);
         self.drop_desired(component, old, touched);
     }
 
@@ -172,8 +199,7 @@ impl Engine {
         key: Key,
         component: ComponentKey,
         name: &ComponentName,
-        manifest: &Manifest,
-        drift: Drift,
+        (manifest, hook, drift): (&Manifest, Option<Hook>, Drift),
     ) -> bool {
         let round = self.round;
         let entry = self.state.entry_mut(key).expect("it was inserted by the caller");
@@ -192,6 +218,7 @@ impl Engine {
         entry.desired = Some(Desired {
             component,
             wave: order.wave,
+            hook: hook.map(Box::new),
             after: (!order.depends_on.is_empty()).then(|| order.depends_on.into()),
             digest: applyset::manifest_digest(manifest, name),
             force: applyset::forces_conflicts(manifest),

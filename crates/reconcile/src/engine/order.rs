@@ -50,6 +50,9 @@ impl Engine {
             component.waves.progress = None;
             self.open(Gate::Component(key));
         }
+        if self.state.component(key).hooks.is_some() {
+            self.hooks_due.insert(key);
+        }
     }
 
     /// It may be time to wait no longer.
@@ -73,6 +76,10 @@ impl Engine {
         component.dirty = true;
         component.waves.progress = None;
         let passed = component.waves.pass();
+        if passed.is_some() {
+            self.note_late(key);
+        }
+        let component = self.state.component(key);
         tracing::warn!(component = %component.name, wave = passed.as_ref().map(|(wave, _)| wave), "not waited for any longer");
         for left in passed.into_iter().flat_map(|(_, left)| left) {
             self.consider(left);
@@ -174,7 +181,7 @@ fn first_of(state: &State, keys: impl ExactSizeIterator<Item = Key>) -> String {
     format!("{}: {}{more}", entry.id, why(entry))
 }
 
-fn why(entry: &Entry) -> String {
+pub(super) fn why(entry: &Entry) -> String {
     if let Some(issue) = &entry.issue {
         return issue.message.clone();
     }

@@ -38,6 +38,8 @@ pub(super) struct Written {
     scope: Scope,
     /// Was it the record's turn? What is only widened delays no record.
     recorded: bool,
+    /// Which state of the hooks was recorded.
+    hooks: Option<u32>,
     result: Result<(), Refused>,
 }
 
@@ -68,12 +70,13 @@ impl Engine {
             else {
                 continue;
             };
-            records.insert(
-                component.clone(),
-                record.map(|packed| record::unpack(&packed)).unwrap_or_default(),
-            );
             let key = self.state.component_named(&component, &self.settings.namespace);
-            self.state.component_mut(key).parent = Parent::Ours(scope);
+            let (applied, run) = record.map(|packed| record::unpack(&packed)).unwrap_or_default();
+            records.insert(component, applied);
+            let component = self.state.component_mut(key);
+            component.parent = Parent::Ours(scope);
+            component.recorded = true;
+            component.last_run = run;
         }
         self.records = Some(records);
         self.on_view();
@@ -185,7 +188,9 @@ impl Engine {
         let component = self.state.component(key);
         let entries = component.keys.iter().filter_map(|key| self.state.entry(*key));
         let applied = entries.filter_map(|entry| Some((&*entry.id, entry.applied?)));
-        let record = record::pack(applied);
+        let run = component.hooks.as_ref().map(|hooks| hooks.run.clone());
+        let hooks = component.hooks.as_ref().map(|hooks| hooks.state());
+        let record = record::pack(applied, run);
         let known = component.parent != Parent::None;
         let component = self.state.component_mut(key);
         component.parent_busy = true;
@@ -198,6 +203,7 @@ impl Engine {
                 component: key,
                 scope,
                 recorded,
+                hooks,
                 result,
             })
         });
@@ -208,6 +214,7 @@ impl Engine {
             component: key,
             scope,
             recorded,
+            hooks,
             result,
         } = written;
         let component = self.state.component_mut(key);
@@ -218,6 +225,9 @@ impl Engine {
                 component.parent = Parent::Ours(scope);
                 component.parent_failures = 0;
                 component.issue = None;
+                if let (Some(kept), Some(state)) = (&mut component.hooks, hooks) {
+                    kept.note_saved(state);
+                }
                 if recorded {
                     component.record_written = Some(Instant::now());
                 }

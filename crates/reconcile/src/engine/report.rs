@@ -10,7 +10,7 @@ use driftless_model::{
 use tokio::time::Instant;
 
 use super::{
-    Engine, Timer, order,
+    Engine, Timer, hooks, order,
     state::{Component, ComponentKey, Entry, Issue, Live, Parent, State},
 };
 use crate::Report;
@@ -128,6 +128,7 @@ fn status(state: &State, key: ComponentKey, component: &Component) -> ComponentS
         blocks: true,
     }));
     problems.extend(order::problems(state, key, component));
+    problems.extend(hooks::problems(state, key, component));
     let mut health = if component.bundle.is_some() {
         Health::Current
     } else {
@@ -177,7 +178,7 @@ fn health_problem(entry: &Entry) -> Option<Problem> {
     })
 }
 
-fn problem(id: Option<&ManifestId>, issue: &Issue) -> Problem {
+pub(super) fn problem(id: Option<&ManifestId>, issue: &Issue) -> Problem {
     Problem {
         object: id.cloned(),
         reason: issue.reason.to_owned(),

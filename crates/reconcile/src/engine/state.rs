@@ -6,6 +6,7 @@
 mod component;
 mod counts;
 mod entry;
+mod hooks;
 mod kind;
 mod order;
 
@@ -21,6 +22,7 @@ pub(super) use self::{
     component::{Component, Parent},
     counts::Recount,
     entry::{Desired, Entry, Issue, Live, Present},
+    hooks::Hooks,
     kind::{Kind, Serving},
     order::Waves,
 };
@@ -59,6 +61,8 @@ pub(super) enum Gate {
     Wave(ComponentKey, i32),
     /// Another object must be ready.
     After(Key),
+    /// The component's first hooks must have succeeded.
+    Hooks(ComponentKey),
 }
 
 /// All of it.
@@ -264,6 +268,7 @@ impl State {
             health: seen.health,
             outcome: seen.outcome,
             wave: seen.wave,
+            run: seen.run,
             message: (!seen.message.is_empty()).then(|| seen.message.into_boxed_str()),
             since,
             listing: in_listing,
@@ -288,6 +293,9 @@ impl State {
         let Some(entry) = self.entry(key) else {
             return Step::Rest;
         };
+        if let Some((desired, hook)) = entry.hook() {
+            return self.hook_step(key, entry, desired, hook);
+        }
         plan::decide(Facts {
             desired: entry.desired.as_ref().map(|desired| desired.digest),
             applied: entry.applied,

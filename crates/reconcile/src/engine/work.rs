@@ -25,12 +25,12 @@ const LEAST_WINDOW: usize = 2;
 
 /// An apply has ended.
 pub(super) struct Applied {
-    key: Key,
-    digest: Digest,
-    cause: Cause,
+    pub(super) key: Key,
+    pub(super) digest: Digest,
+    pub(super) cause: Cause,
     /// Its revision when the apply was sent, if known: the watch may bring the new one before the answer comes.
-    before: Option<u64>,
-    result: Result<Option<Seen>, Failure>,
+    pub(super) before: Option<u64>,
+    pub(super) result: Result<Option<Seen>, Failure>,
 }
 
 /// A deletion was asked for.
@@ -47,6 +47,7 @@ impl Engine {
         while self.running < self.window && !self.server.is_doubtful() {
             let Some(key) = self.state.dequeue() else { return };
             match self.state.step(key) {
+                Step::Apply(_) if self.state.hook_owner(key).is_some() => self.start_hook(key),
                 Step::Apply(cause) => self.start_apply(key, cause),
                 Step::Prune => self.start_prune(key),
                 Step::Rest | Step::Expect | Step::Leave | Step::Await(_) => self.consider(key),
@@ -124,7 +125,7 @@ impl Engine {
         self.mark_busy(key);
     }
 
-    fn mark_busy(&mut self, key: Key) {
+    pub(super) fn mark_busy(&mut self, key: Key) {
         self.running += 1;
         if let Some(entry) = self.state.entry_mut(key) {
             entry.busy = true;
@@ -199,6 +200,7 @@ impl Engine {
         if let Some(component) = component {
             self.record_later(component);
         }
+        self.note_made(key);
         self.touch(key);
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing gets into the store from outside but bundles that keep every rule.
 
+mod circle;
 mod fit;
 mod history;
 mod upload;
@@ -239,6 +240,16 @@ impl Service {
         let state = self.core.state();
         let known = &state.fleet.channel(&channel)?.components;
         let taken = self.take_bundles(&channel, &components, known, objects).await?;
+        if !taken.depends_on.is_empty() {
+            let mut next = known.clone();
+            for (component, bundle) in &components {
+                match bundle {
+                    Some(bundle) => next.insert(component.clone(), *bundle),
+                    None => next.remove(component),
+                };
+            }
+            circle::check(&self.core, &next, taken.depends_on).await?;
+        }
         let expected = match &expected_parent {
             None => None,
             Some(parent) if parent.is_empty() => Some(Expected {
@@ -293,33 +304,36 @@ impl Service {
             .collect();
         let checked: Vec<_> = stream::iter(checks).buffer_unordered(CONCURRENCY).try_collect().await?;
         let mut taken = Taken::default();
-        for (component, stored, epoch) in checked {
+        for (component, stored, spec) in checked {
             taken.stored += u32::from(stored);
-            taken.epochs.extend(epoch.map(|epoch| (component.clone(), epoch)));
+            taken.epochs.extend(spec.epoch.map(|epoch| (component.clone(), epoch)));
+            if !spec.depends_on.is_empty() {
+                taken.depends_on.insert(component.clone(), spec.depends_on);
+            }
         }
         Ok(taken)
     }
 
     /// Checks that a bundle is there, or comes along, is a version of this component and fits the channel's clusters.
-    /// Says whether it was stored, and which schema epoch it declares.
+    /// Says whether it was stored, and how it is to be run.
     async fn take_bundle<'c>(
         &self,
         channel: &ChannelName,
         component: &'c ComponentName,
         bundle: ObjectHash,
         zstd: Option<Bytes>,
-    ) -> Result<(&'c ComponentName, bool, Option<u64>), Failure> {
+    ) -> Result<(&'c ComponentName, bool, bundle::Spec), Failure> {
         let comes_along = zstd.is_some();
         let (bytes, size) = match zstd {
             Some(zstd) => self.check(bundle, zstd).await?,
             None => (self.stored_bundle(component, bundle).await?, 0),
         };
-        let epoch = check_component(component, bundle, &bytes)?;
+        let spec = check_component(component, bundle, &bytes)?;
         fit::check(component, &bytes, &self.core.state().fleet, channel)?;
         if comes_along {
             self.keep(&bytes, size).await?;
         }
-        Ok((component, comes_along, epoch))
+        Ok((component, comes_along, spec))
     }
 
     /// A bundle that was uploaded before.
@@ -386,10 +400,10 @@ async fn read_snapshot(core: &Core, hash: &ObjectHash) -> Result<Snapshot, Failu
 }
 
 /// Checks by its header that a bundle is a version of this component. All its lines were checked when it came in.
-fn check_component(component: &ComponentName, bundle: ObjectHash, bytes: &[u8]) -> Result<Option<u64>, Failure> {
+fn check_component(component: &ComponentName, bundle: ObjectHash, bytes: &[u8]) -> Result<bundle::Spec, Failure> {
     let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match serde_json::from_slice::<bundle::Header>(header) {
-        Ok(header) if header.component == *component => Ok(header.spec.epoch),
+        Ok(header) if header.component == *component => Ok(header.spec),
         Ok(header) => Err(Failure::Argument(format!(
             "bundle {bundle} is a version of component `{}`, not of `{component}`",
             header.component
@@ -406,6 +420,8 @@ struct Taken {
     /// How many were new.
     stored: u32,
     epochs: BTreeMap<ComponentName, u64>,
+    /// Which components the new ones depend on.
+    depends_on: BTreeMap<ComponentName, BTreeSet<ComponentName>>,
 }
 
 /// The objects that come along with a push, by their hashes. Each has to be one of its bundles.

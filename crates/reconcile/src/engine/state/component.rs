@@ -9,10 +9,11 @@ use driftless_model::{hash::ObjectHash, manifest::ManifestId, name::ComponentNam
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{ComponentKey, Issue, Key, Waves};
+use super::{ComponentKey, Hooks, Issue, Key, Waves};
 use crate::{
     applyset::{self, Scope},
     engine::orders::Paused,
+    hooks::{Run, Stage},
 };
 
 /// The ApplySet parent of a component.
@@ -57,6 +58,13 @@ pub(crate) struct Component {
     /// Components that have to be ready before anything new is made of this one.
     pub(crate) needs: Vec<ComponentKey>,
     pub(crate) waves: Waves,
+    pub(crate) hooks: Option<Box<Hooks>>,
+    /// The run that was recorded before the start, until the first view takes it over.
+    pub(crate) last_run: Option<Run>,
+    /// Was anything of it recorded before the start?
+    pub(crate) recorded: bool,
+    /// Manifests that are hooks, or never run.
+    pub(crate) aside: usize,
     /// Live objects that carry its labels.
     pub(crate) members: u32,
     /// Its status changed since it was reported.
@@ -89,6 +97,10 @@ impl Component {
             stale_waves: BTreeMap::new(),
             needs: Vec::new(),
             waves: Waves::default(),
+            hooks: None,
+            last_run: None,
+            recorded: false,
+            aside: 0,
             members: 0,
             dirty: true,
             status: ComponentStatus::default(),
@@ -103,8 +115,19 @@ impl Component {
         (settled.then_some(last), settled && self.plain_stale == 0)
     }
 
-    /// Is it there, all as desired, and well?
+    /// Is it there, all as desired, and well, and did its hooks succeed?
     pub(crate) fn is_ready(&self) -> bool {
+        let is_over = |hooks: &Hooks| hooks.run.stage == Stage::Over;
+        self.is_settled() && self.hooks.as_ref().is_none_or(|hooks| is_over(hooks))
+    }
+
+    /// Was anything of it applied before?
+    pub(crate) fn was_applied(&self) -> bool {
+        self.recorded || self.bundle.is_some() || self.members > 0
+    }
+
+    /// Is it there, all as desired, and well?
+    pub(crate) fn is_settled(&self) -> bool {
         self.bundle.is_some() && self.unsynced == 0 && self.held.is_empty() && self.waves.is_ready()
     }
 

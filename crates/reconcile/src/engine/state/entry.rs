@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use driftless_model::{
     bundle::upkeep::Drift,
+    hook::Hook,
     manifest::{Manifest, ManifestId},
     order,
     status::Health,
@@ -27,6 +28,8 @@ pub(crate) struct Desired {
     /// Does it take fields from others?
     pub(crate) force: bool,
     pub(crate) wave: i32,
+    /// What it asks for, if it is a hook.
+    pub(crate) hook: Option<Box<Hook>>,
     /// What has to be ready before it is applied.
     pub(crate) after: Option<Box<[ManifestId]>>,
     /// What becomes of drift.
@@ -56,6 +59,8 @@ pub(crate) struct Present {
     pub(crate) outcome: Outcome,
     /// Later waves are deleted first.
     pub(crate) wave: i32,
+    /// For which run it was made, if it is a hook.
+    pub(crate) run: Option<Box<str>>,
     pub(crate) message: Option<Box<str>>,
     /// Since when it does so.
     pub(crate) since: Timestamp,
@@ -152,6 +157,12 @@ impl Entry {
         )
     }
 
+    /// What it should be and what it asks for, if it is a hook.
+    pub(crate) fn hook(&self) -> Option<(&Desired, &Hook)> {
+        let desired = self.desired.as_ref()?;
+        Some((desired, desired.hook.as_deref()?))
+    }
+
     pub(crate) fn plan_live(&self) -> plan::Live {
         match &self.live {
             Live::Unknown => plan::Live::Unknown,
@@ -195,6 +206,9 @@ impl Entry {
     }
 
     pub(crate) fn tally_now(&self) -> Tally {
+        if self.hook().is_some() {
+            return Tally::default();
+        }
         let (member, wave) = match &self.live {
             Live::Present(present) if !present.kept => (present.member, present.wave),
             _ => (None, 0),

@@ -104,12 +104,17 @@ impl State {
     pub(super) fn order_gate(&self, entry: &Entry) -> Option<Gate> {
         let desired = entry.desired.as_ref()?;
         let component = self.component(desired.component);
+        // Hooks may be in it.
+        let is_namespace = entry.id.group.is_empty() && entry.id.kind == "Namespace";
         let needed = component
             .needs
             .iter()
             .find(|needed| !self.component(**needed).is_ready());
         if let Some(needed) = needed {
             return Some(Gate::Component(*needed));
+        }
+        if component.waits_for_hooks() && !is_namespace {
+            return Some(Gate::Hooks(desired.component));
         }
         // What others stand on would else wait for what stands on it.
         if !entry.is_ground() && !component.waves.admits(desired.wave) {

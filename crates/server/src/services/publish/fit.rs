@@ -6,6 +6,7 @@ use driftless_model::{
     effect::{self, Clusters},
     fleet::Fleet,
     name::{ChannelName, ComponentName},
+    order,
     render::{self, Plan},
     substitute,
 };
@@ -29,12 +30,13 @@ pub(super) fn check(
         .next()
         .is_some_and(|header| header.ends_with(br#""format":1}"#));
     // Most bundles are the same everywhere, and need no second look.
-    if !has_spec && !substitute::is_concerned(bytes) {
+    if !has_spec && !substitute::is_concerned(bytes) && !order::is_concerned(bytes) {
         return Ok(());
     }
     let bundle = Bundle::decode(bytes)
         .map_err(|error| Failure::Argument(format!("the bundle of component `{component}` is refused: {error}")))?;
     let mut problems: Vec<_> = render::check(&bundle).iter().map(ToString::to_string).collect();
+    problems.extend(order::check(&bundle).iter().map(ToString::to_string));
     if problems.is_empty() {
         problems = on_clusters(&bundle, fleet, channel);
     }

@@ -1,0 +1,222 @@
+//! What runs once per version: before everything else, along with it, after it, and when it failed.
+
+use std::time::Duration;
+
+use driftless_reconcile::Report;
+use driftless_sim::Cluster;
+use serde_json::{Value, json};
+
+use crate::rig::*;
+
+fn job(name: &str, image: &str, annotations: &Value) -> Value {
+    json!({"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": name, "namespace": "shop", "annotations": annotations},
+        "spec": {"activeDeadlineSeconds": 60,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": image}]}}}})
+}
+
+fn hook(name: &str, when: &str, image: &str) -> Value {
+    job(name, image, &json!({"argocd.argoproj.io/hook": when}))
+}
+
+/// Names of what was made or changed, in order.
+fn written(cluster: &Cluster) -> Vec<String> {
+    let requests = cluster.requests();
+    let ours = requests
+        .log()
+        .filter(|it| matches!(it.verb.as_str(), "apply" | "create") && !it.name.starts_with("driftless-"));
+    // What is created is named in the body.
+    ours.map(|it| {
+        if it.name.is_empty() {
+            it.resource.clone()
+        } else {
+            it.name.clone()
+        }
+    })
+    .filter(|name| name != "namespaces")
+    .collect()
+}
+
+fn has(report: &Report, component: &str, reason: &str) -> bool {
+    status(report, component).problems.iter().any(|it| it.reason == reason)
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_run_around_the_objects_and_once_per_version() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let all = |value: &str| {
+        [
+            namespace("shop"),
+            config_map("a", value),
+            hook("before", "PreSync", "a:1"),
+            hook("after", "PostSync", "a:1"),
+            hook("never", "Skip", "a:1"),
+        ]
+    };
+    let report = running.converge(&view(&[("shop", &all("1"))])).await;
+    assert_eq!(
+        (status(&report, "shop").desired, status(&report, "shop").applied),
+        (2, 2)
+    );
+    assert_eq!(written(&cluster), ["shop", "jobs", "a", "jobs"]);
+    assert!(other.get(&hook("never", "", "")).await.is_none());
+    let first = other.get(&hook("before", "", "")).await.unwrap();
+    let labels = &first["metadata"]["labels"];
+    assert_eq!(labels["driftless.dev/component"], "shop");
+    assert!(labels.get("applyset.kubernetes.io/part-of").is_none(), "{labels}");
+
+    // Neither drift nor a restart runs them again.
+    other
+        .patch(&config_map("a", ""), json!({"data": {"key": "other"}}))
+        .await;
+    running.until("repaired", |report| report.counters.repaired == 1).await;
+    other.delete(&hook("before", "", "")).await;
+    time_passes(Duration::from_secs(60)).await;
+    running.stop().await;
+    cluster.forget_requests();
+    let running = Running::start(cluster.client());
+    running.converge(&view(&[("shop", &all("1"))])).await;
+    time_passes(Duration::from_secs(60)).await;
+    assert_eq!(written(&cluster), [""; 0]);
+
+    // A new version does, and what is left of the last run makes room.
+    running.converge(&view(&[("shop", &all("2"))])).await;
+    assert_eq!(written(&cluster), ["jobs", "a", "jobs"]);
+    assert_eq!(cluster.requests().count("delete", "jobs"), 1);
+    let second = other.get(&hook("before", "", "")).await.unwrap();
+    assert_ne!(first["metadata"]["uid"], second["metadata"]["uid"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_presync_stops_its_component_alone_until_another_version() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let of = |image: &str| {
+        let shop = [
+            config_map("a", "1"),
+            hook("migrate", "PreSync", image),
+            hook("cry", "SyncFail", "a:1"),
+            hook("after", "PostSync", "a:1"),
+        ];
+        view(&[
+            ("shop", &shop),
+            ("ground", &[namespace("shop"), config_map("free", "1")]),
+        ])
+    };
+    running.handle.set_desired(of("a:broken"));
+    let report = running
+        .until("failed", |report| {
+            report.components.len() == 2 && has(report, "shop", "HookFailed")
+        })
+        .await;
+    let told = problem(&report, "shop").unwrap();
+    assert_eq!(told.object.as_ref().unwrap().to_string(), "Job.batch shop/migrate");
+    assert!(
+        told.message.starts_with("PreSync hook failed: DeadlineExceeded"),
+        "{told:?}"
+    );
+    time_passes(Duration::from_secs(3600)).await;
+    assert!(other.get(&config_map("a", "")).await.is_none());
+    assert!(other.get(&config_map("free", "")).await.is_some());
+    assert!(other.get(&hook("cry", "", "")).await.is_some());
+    assert!(other.get(&hook("after", "", "")).await.is_none());
+
+    // Not after a restart either.
+    running.stop().await;
+    cluster.forget_requests();
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(of("a:broken"));
+    running
+        .until("failed", |report| {
+            report.components.len() == 2 && has(report, "shop", "HookFailed")
+        })
+        .await;
+    time_passes(Duration::from_secs(60)).await;
+    assert_eq!(written(&cluster), [""; 0]);
+    running.converge(&of("a:2")).await;
+    assert!(other.get(&config_map("a", "")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn postsync_waits_until_everything_is_healthy() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let web = |image: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "a", "image": image}]}}}})
+    };
+    let of = |image: &str| {
+        view(&[(
+            "shop",
+            &[namespace("shop"), web(image), hook("after", "PostSync", "a:1")],
+        )])
+    };
+    running.handle.set_desired(of("a:broken"));
+    time_passes(Duration::from_secs(60)).await;
+    assert!(other.get(&web("")).await.is_some());
+    assert!(other.get(&hook("after", "", "")).await.is_none());
+    running.converge(&of("a:2")).await;
+    running
+        .until("over", |report| {
+            status(report, "shop").health == driftless_model::status::Health::Current
+        })
+        .await;
+    time_passes(Duration::from_secs(1)).await;
+    assert!(other.get(&hook("after", "", "")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn helm_installs_once_and_upgrades_from_then_on() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let all = |value: &str| {
+        let helm = |when: &str, delete: &str| json!({"helm.sh/hook": when, "helm.sh/hook-delete-policy": delete});
+        view(&[(
+            "shop",
+            &[
+                namespace("shop"),
+                config_map("a", value),
+                job("install", "a:1", &helm("pre-install", "hook-succeeded")),
+                job("upgrade", "a:1", &helm("pre-upgrade", "before-hook-creation")),
+            ],
+        )])
+    };
+    running.converge(&all("1")).await;
+    time_passes(Duration::from_secs(5)).await;
+    assert_eq!(written(&cluster), ["shop", "jobs", "a"]);
+    let (install, upgrade) = (job("install", "", &json!({})), job("upgrade", "", &json!({})));
+    assert!(other.get(&install).await.is_none());
+    assert!(other.get(&upgrade).await.is_none());
+    assert_eq!(cluster.requests().count("delete", "jobs"), 1);
+    running.converge(&all("2")).await;
+    assert!(other.get(&upgrade).await.is_some());
+    assert!(other.get(&install).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_of_another_tool_makes_room_and_what_is_no_hook_does_not() {
+    let (cluster, other) = simulated();
+    other.create(&namespace("shop")).await;
+    other.create(&hook("before", "PreSync", "a:old")).await;
+    other.create(&job("mine", "a:old", &json!({}))).await;
+    let running = Running::start(cluster.client());
+    running
+        .converge(&view(&[(
+            "shop",
+            &[config_map("a", "1"), hook("before", "PreSync", "a:1")],
+        )]))
+        .await;
+    let live = other.get(&hook("before", "", "")).await.unwrap();
+    assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "a:1");
+    let taken = view(&[("shop", &[config_map("a", "2"), hook("mine", "PreSync", "a:1")])]);
+    running.handle.set_desired(taken);
+    let report = running
+        .until("told", |report| {
+            problem(report, "shop").is_some_and(|it| it.message.contains("already exists"))
+        })
+        .await;
+    assert_eq!(problem(&report, "shop").unwrap().reason, "ApplyFailed");
+    assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "1");
+}
