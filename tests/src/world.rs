@@ -201,6 +201,23 @@ impl<'a> World<'a> {
         self.start_agent_with(name, "join", more).await
     }
 
+    /// Starts an agent as a pod that reaches the cluster by a kubeconfig of its own.
+    pub async fn pod_as(&self, pod: &str, kubeconfig: &std::path::Path) -> Result<Running> {
+        let kubeconfig = kubeconfig.display().to_string();
+        let arguments = [
+            "--join",
+            "join",
+            "--kubeconfig",
+            &kubeconfig,
+            "--namespace",
+            &self.name,
+            "--pod-name",
+            pod,
+        ];
+        let log = [("DRIFTLESS_LOG", "info,driftless_agent=debug,driftless_reconcile=debug")];
+        self.home.spawn_with(pod, Program::Agent, &arguments, &log)
+    }
+
     /// As [`Self::start_agent`], with another join file.
     pub async fn start_agent_with(&self, name: &str, join: &str, more: &[&str]) -> Result<Running> {
         let arguments = self.agent_arguments(join, &self.name, more).await?;

@@ -6,6 +6,7 @@
 //! was *seen*: clocks of two nodes are never compared.
 
 mod candidate;
+mod permit;
 
 use std::{future::Future, time::Duration};
 
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Error, error::chain, settings::Timings};
 
 pub(crate) use candidate::Candidate;
+pub(crate) use permit::Permit;
 
 /// Name of the Lease.
 pub const LEASE: &str = "driftless-agent";
@@ -135,7 +137,7 @@ impl State {
 ///
 /// # Guarantees
 /// `work` is dropped, and with it every request it has in flight, before this machine's clock lets anybody else
-/// lead. When `token` is cancelled it is given `timings.grace` to end by itself, and then the Lease is released.
+/// lead; what goes on after a freeze finds its [`Permit`] void before it writes. When `token` is cancelled it is given `timings.grace` to end by itself, and then the Lease is released.
 ///
 /// # Errors
 /// Whatever `work` ends with.

@@ -7,14 +7,15 @@
 //! its objects are stored; it then runs, for as long as the server is away, what it was running a moment before.
 //! Nothing older than that directive is ever accepted again.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use driftless_model::hash::ObjectHash;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, accepted::Accepted, backoff::Backoff, error::chain, object::Frame, status::Problems, storage::Storage,
+    Error, accepted::Accepted, backoff::Backoff, election::Permit, error::chain, object::Frame, status::Problems,
+    storage::Storage,
 };
 
 const PART: &str = "cache";
@@ -31,6 +32,7 @@ pub(crate) struct Save {
 /// The storing side of a reign.
 pub(crate) struct Keeper {
     pub(crate) storage: Storage,
+    pub(crate) permit: Arc<Permit>,
     pub(crate) work: watch::Receiver<Option<Save>>,
     /// The generation stored last.
     pub(crate) done: watch::Sender<u64>,
@@ -57,6 +59,15 @@ impl Keeper {
                     continue;
                 };
             };
+            if !self.permit.holds() {
+                // The Lease is lost, and this reign is about to end: who leads now stores what it accepts.
+                if stop {
+                    return Ok(());
+                }
+                tokio::time::sleep(self.backoff.next()).await;
+                self.work.mark_changed();
+                continue;
+            }
             let generation = save.generation;
             match self.storage.save(save.objects, save.accepted, save.keep).await {
                 Ok(()) => {

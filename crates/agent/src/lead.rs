@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error,
     backoff::Backoff,
+    election::Permit,
     keeper::Keeper,
     settings::Settings,
     status::Problems,
@@ -24,13 +25,26 @@ use crate::{
 ///
 /// # Errors
 /// Of the first part that ends although it should not.
-pub(crate) async fn lead(client: Client, settings: Arc<Settings>, token: CancellationToken) -> Result<(), Error> {
+pub(crate) async fn lead(
+    client: Client,
+    permit: Arc<Permit>,
+    settings: Arc<Settings>,
+    token: CancellationToken,
+) -> Result<(), Error> {
     let problems = Problems::new(settings.clock);
-    let (desired, reconciler) = Reconciler::new(client, settings.reconcile.clone(), settings.clock, settings.seed);
+    let may_write = permit.clone();
+    let (desired, reconciler) = Reconciler::with_permit(
+        client,
+        Arc::new(move || may_write.holds()),
+        settings.reconcile.clone(),
+        settings.clock,
+        settings.seed,
+    );
     let (work, todo) = watch::channel(None);
     let (stored, done) = watch::channel(0);
     let keeper = Keeper {
         storage: settings.storage.clone(),
+        permit: permit.clone(),
         work: todo,
         done: stored,
         problems: problems.clone(),

@@ -55,8 +55,9 @@ pub async fn run(client: Client, settings: Settings, token: CancellationToken) -
         settings.clock,
         lead::backoff(&settings, 0),
     );
+    let permit = candidate.permit();
     election::run(candidate, token, |reign| {
-        lead::lead(client.clone(), settings.clone(), reign)
+        lead::lead(client.clone(), permit.clone(), settings.clone(), reign)
     })
     .await
 }

@@ -126,6 +126,7 @@ pub(crate) enum Command {
     Pause(commands::pause::Args),
     Resume(commands::resume::Args),
     Reconcile(commands::reconcile::Args),
+    ApprovePrune(commands::approve_prune::Args),
     View(commands::view::Args),
     Verify(commands::verify::Args),
     Completion(commands::completion::Args),

@@ -1,5 +1,6 @@
 //! One file per command: its arguments, what it asks for and what it prints.
 
+pub(crate) mod approve_prune;
 pub(crate) mod blame;
 pub(crate) mod channel;
 pub(crate) mod cluster;
@@ -58,6 +59,7 @@ pub(crate) async fn run(args: Args, prints: Prints) -> Result<Outcome> {
         Command::Pause(args) => pause::run(args, &app).await,
         Command::Resume(args) => resume::run(args, &app).await,
         Command::Reconcile(args) => reconcile::run(args, &app).await,
+        Command::ApprovePrune(args) => approve_prune::run(args, &app).await,
         Command::View(args) => view::run(args, &app).await,
         Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
         Command::Completion(args) => completion::run(args),

@@ -94,6 +94,7 @@ pub(crate) const ALL: &[(&str, &Prints)] = &[
     ("pause", &commands::ordered::PRINTS),
     ("resume", &commands::ordered::PRINTS),
     ("reconcile", &commands::ordered::PRINTS),
+    ("approve-prune", &commands::approve_prune::PRINTS),
     ("view", &commands::view::PRINTS),
     ("verify", &commands::verify::PRINTS),
     ("completion", &TEXT),

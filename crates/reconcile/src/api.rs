@@ -12,8 +12,11 @@ use http_body_util::BodyExt as _;
 use kube::{Client, client::Body, core::Status};
 use serde_json::Value;
 
+use crate::Permit;
+
 /// No request takes longer: admission webhooks may take 30 s each, and the API server gives up after 60 s.
 const TIMEOUT: Duration = Duration::from_secs(60);
+const NOT_PERMITTED: &str = "this agent may not write any more, since it did not renew its Lease in time";
 
 /// Why a request did not succeed.
 #[derive(Debug, Clone)]
@@ -160,11 +163,14 @@ pub(crate) fn version_path(group: &str, version: &str) -> String {
 
 /// The API server.
 #[derive(Clone)]
-pub(crate) struct Api(Client);
+pub(crate) struct Api {
+    client: Client,
+    permit: Permit,
+}
 
 impl Api {
-    pub(crate) fn new(client: Client) -> Self {
-        Self(client)
+    pub(crate) fn new(client: Client, permit: Permit) -> Self {
+        Self { client, permit }
     }
 
     /// Reads.
@@ -220,8 +226,12 @@ impl Api {
     }
 
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        // Asked as late as can be: a process that was frozen meanwhile goes on right here.
+        if request.method() != Method::GET && !(self.permit)() {
+            return Err(Failure::Unreachable(NOT_PERMITTED.to_owned()));
+        }
         let response = self
-            .0
+            .client
             .send(request)
             .await
             .map_err(|error| Failure::Unreachable(chain(&error)))?;

@@ -51,6 +51,9 @@ pub use crate::change::Change;
 /// Where the time comes from.
 pub type Clock = fn() -> Timestamp;
 
+/// May this process write, at this moment? Asked right before each request that writes.
+pub type Permit = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// What can be chosen about a [`Reconciler`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -166,10 +169,23 @@ pub struct Reconciler {
 impl Reconciler {
     /// Makes a reconciler and its handle. `seed` feeds the jitter of all delays.
     pub fn new(client: kube::Client, settings: Settings, clock: Clock, seed: u64) -> (Handle, Self) {
+        Self::with_permit(client, Arc::new(|| true), settings, clock, seed)
+    }
+
+    /// Makes a reconciler that writes only while `permit` says that it may: what it would send otherwise fails as if the
+    /// API server were away.
+    pub fn with_permit(
+        client: kube::Client,
+        permit: Permit,
+        settings: Settings,
+        clock: Clock,
+        seed: u64,
+    ) -> (Handle, Self) {
+        let api = api::Api::new(client, permit);
         let (desired, views) = channel::channel(None);
         let (orders, ordered) = channel::channel(Arc::default());
         let (reports, report) = channel::channel(Arc::default());
-        let engine = engine::Engine::new(api::Api::new(client), settings, clock, seed, (views, ordered), reports);
+        let engine = engine::Engine::new(api, settings, clock, seed, (views, ordered), reports);
         (
             Handle {
                 desired: Arc::new(desired),

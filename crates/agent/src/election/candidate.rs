@@ -1,6 +1,6 @@
 //! Stands for leader: reads, watches and writes the Lease as [`State`] says. Decides nothing itself.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use kube::{
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{LEASE, Record, State, Step};
+use super::{LEASE, Permit, Record, State, Step};
 use crate::{
     Error,
     backoff::Backoff,
@@ -53,6 +53,7 @@ pub(crate) struct Candidate {
     clock: Clock,
     start: Instant,
     backoff: Backoff,
+    permit: Arc<Permit>,
 }
 
 impl Candidate {
@@ -75,7 +76,20 @@ impl Candidate {
             clock,
             start: Instant::now(),
             backoff,
+            permit: Arc::new(Permit::new(clock)),
         }
+    }
+
+    /// Whether this process may write.
+    pub(crate) fn permit(&self) -> Arc<Permit> {
+        self.permit.clone()
+    }
+
+    /// Lets the permit be what the state says.
+    fn keep_permit(&self) {
+        let deadline = self.state.deadline();
+        self.permit
+            .set(deadline.map(|deadline| deadline.saturating_sub(self.now())));
     }
 
     /// What this candidate calls itself.
@@ -90,6 +104,7 @@ impl Candidate {
     /// Another one leads, whatever the Lease said a moment ago. Waits a while before standing again.
     pub(super) async fn give_way(&mut self) {
         self.state.held = None;
+        self.keep_permit();
         sleep(self.backoff.next()).await;
     }
 
@@ -119,6 +134,7 @@ impl Candidate {
             .map_err(Error::kubernetes(format!("read Lease {LEASE}")))?;
         let now = self.now();
         self.state.observe(lease.as_ref().map(Record::of), now);
+        self.keep_permit();
         loop {
             match self.state.step(self.now()) {
                 Step::Write {
@@ -186,6 +202,7 @@ impl Candidate {
         match result {
             Ok(lease) => {
                 self.state.wrote(Record::of(&lease), begun);
+                self.keep_permit();
                 Ok(())
             }
             // Somebody else was faster, or took it away: read again.
@@ -197,6 +214,7 @@ impl Candidate {
                     .map_err(Error::kubernetes(format!("read Lease {LEASE}")))?;
                 let now = self.now();
                 self.state.observe(lease.as_ref().map(Record::of), now);
+                self.keep_permit();
                 Ok(())
             }
             Err(error) => Err(Error::kubernetes(format!("write Lease {LEASE}"))(error)),
@@ -256,6 +274,7 @@ impl Candidate {
                 Step::Stop => {
                     tracing::error!("could not renew Lease {LEASE} in time: stopped");
                     self.state.held = None;
+                    self.keep_permit();
                     return;
                 }
                 Step::Wait { until } => sleep_until(self.start + until).await,
@@ -282,6 +301,7 @@ impl Candidate {
         let (Some(_), Some((Some(record), _))) = (self.state.held.take(), self.state.seen.clone()) else {
             return;
         };
+        self.keep_permit();
         let acquired = record.acquired.unwrap_or_else(|| (self.clock)());
         let mut lease = self.lease("", acquired, record.transitions, Some(&record));
         if let Some(spec) = &mut lease.spec {
