@@ -11,7 +11,7 @@ use driftless_client::{
     types::{Channel, Cluster},
 };
 use driftless_model::{
-    bundle::Bundle,
+    bundle::{Bundle, upkeep::NotAllowed},
     effect::{self, Clusters, Effect},
     manifest::{Manifest, ManifestId},
     name::ClusterName,
@@ -192,7 +192,10 @@ pub(crate) fn on(names: &[&ClusterName]) -> String {
 
 fn placed(component: &Component, problem: &Problem) -> String {
     let place = match problem {
-        Problem::Variable { id, .. } => place_of(component, id),
+        Problem::Variable { id, .. } | Problem::Ignored { id, .. } => place_of(component, id),
+        Problem::NotAllowed(
+            NotAllowed::Kind { id, .. } | NotAllowed::Namespace { id, .. } | NotAllowed::NoNamespace { id, .. },
+        ) => place_of(component, id),
         _ => written(component, "/overlays"),
     };
     format!("{place}component `{}`: {problem}", component.bundle.component)

@@ -34,6 +34,7 @@ pub mod fleet;
 pub mod hash;
 pub mod history;
 pub mod hook;
+pub mod ignored;
 pub mod intake;
 pub mod join;
 pub mod journal;

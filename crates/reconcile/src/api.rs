@@ -3,11 +3,11 @@
 //! Every request ends within [`TIMEOUT`]. A refusal keeps what the API server said, field by field, because that is
 //! what a person needs; whether and when to try again is decided by the caller.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use driftless_model::manifest::ManifestId;
-use http::{Method, Request, Response, header};
+use driftless_model::{bundle::upkeep::ServiceAccount, manifest::ManifestId};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body, core::Status};
 use serde_json::Value;
@@ -16,6 +16,7 @@ use crate::Permit;
 
 /// No request takes longer: admission webhooks may take 30 s each, and the API server gives up after 60 s.
 const TIMEOUT: Duration = Duration::from_secs(60);
+const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 const NOT_PERMITTED: &str = "this agent may not write any more, since it did not renew its Lease in time";
 
 /// Why a request did not succeed.
@@ -107,6 +108,12 @@ impl Failure {
         }
     }
 
+    /// Was the object changed since the revision that the request named?
+    pub(crate) fn is_outrun(&self) -> bool {
+        self.refusal()
+            .is_some_and(|refusal| refusal.code == 409 && refusal.conflicts().is_empty())
+    }
+
     /// The refusal, if the API server answered.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         match self {
@@ -166,11 +173,26 @@ pub(crate) fn version_path(group: &str, version: &str) -> String {
 pub(crate) struct Api {
     client: Client,
     permit: Permit,
+    /// As whom requests are made, if not as ourselves.
+    user: Option<Arc<str>>,
 }
 
 impl Api {
     pub(crate) fn new(client: Client, permit: Permit) -> Self {
-        Self { client, permit }
+        Self {
+            client,
+            permit,
+            user: None,
+        }
+    }
+
+    /// Makes requests as a ServiceAccount. The API server knows its groups by itself.
+    pub(crate) fn acting_as(&self, account: &ServiceAccount) -> Self {
+        let ServiceAccount { namespace, name } = account;
+        Self {
+            user: Some(format!("system:serviceaccount:{namespace}:{name}").into()),
+            ..self.clone()
+        }
     }
 
     /// Reads.
@@ -225,7 +247,11 @@ impl Api {
         .await
     }
 
-    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Failure> {
+        if let Some(user) = &self.user {
+            let user = HeaderValue::from_str(user).expect("names of ServiceAccounts were checked");
+            request.headers_mut().insert(IMPERSONATE, user);
+        }
         // Asked as late as can be: a process that was frozen meanwhile goes on right here.
         if request.method() != Method::GET && !(self.permit)() {
             return Err(Failure::Unreachable(NOT_PERMITTED.to_owned()));

@@ -20,6 +20,7 @@ mod drift;
 mod hooks;
 mod ingest;
 mod kinds;
+mod objection;
 mod order;
 mod orders;
 mod parents;
@@ -321,6 +322,7 @@ impl Engine {
                     self.explain_kind(key, kind);
                 }
             }
+            Step::Apply(_) if entry.objects_to_it() => self.object(key),
             Step::Apply(cause) => {
                 if cause == Cause::Drifted {
                     entry.drifted.get_or_insert(now);
@@ -340,6 +342,15 @@ impl Engine {
             }
         }
         self.state.forget_if_idle(key);
+    }
+
+    /// Says why an object is not applied.
+    fn object(&mut self, key: Key) {
+        let desired = self.state.entry(key).and_then(|entry| entry.desired.as_ref());
+        let Some(objection) = desired.and_then(|desired| desired.objection.as_deref()).cloned() else {
+            return;
+        };
+        self.set_issue(key, objection.reason, objection.message);
     }
 
     fn set_issue(&mut self, key: Key, reason: &'static str, message: String) {

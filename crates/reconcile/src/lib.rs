@@ -8,14 +8,16 @@
 //!
 //! Decisions: [`plan`] (one object: apply, repair, prune or wait), [`owned`] (is it still what was applied),
 //! [`health`] (how it does), [`hooks`] (what runs once per version), [`applyset`] (what belongs to a component),
-//! [`record`] (what was applied, across restarts), [`backoff`] (when to try again), [`change`] (who changed what).
+//! [`record`] (what was applied, across restarts), [`backoff`] (when to try again), [`change`] (who changed what),
+//! [`ignored`] (fields that others decide).
 //!
-//! I/O: [`api`] (requests), [`discovery`] (which kinds are served), [`watch`] (one per kind), [`parent`] (the
-//! ApplySets' parents). What they bring is reduced to a [`live::Seen`] at once.
+//! I/O: [`api`] (requests), [`apply`] (one object), [`discovery`] (which kinds are served), [`watch`] (one per kind),
+//! [`parent`] (the ApplySets' parents). What they bring is reduced to a [`live::Seen`] at once.
 //!
 //! `view → engine → plan → apply → response and watch → engine → report`
 
 mod api;
+mod apply;
 mod applyset;
 pub mod backoff;
 mod change;
@@ -24,11 +26,13 @@ mod discovery;
 mod engine;
 pub mod health;
 mod hooks;
+mod ignored;
 mod live;
 mod owned;
 mod parent;
 mod plan;
 mod record;
+mod rights;
 mod watch;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -6,18 +6,30 @@
 //! A field that is owned as a whole (an atomic list or map, or an empty one) counts by its ownership alone: whoever
 //! changes it takes it away from us, which changes the set, while what others put *into* an empty map is theirs.
 
+use driftless_model::ignored::{self as fields_of_others, Path};
 use serde_json::{Map, Value};
 
-use crate::digest::{Digest, Hasher};
+use crate::{
+    digest::{Digest, Hasher},
+    ignored,
+};
 
 /// The hash of the fields that `manager` applied to `object`; `None` when it applied none, or all were taken away.
 pub(crate) fn digest(object: &Value, manager: &str) -> Option<Digest> {
+    let fields = fields(object, manager)?;
+    let mut hasher = Hasher::default();
+    // A wrong path was told where it was pushed.
+    let ignored = fields_of_others::read(object).unwrap_or_default();
+    let ignored: Vec<_> = ignored.iter().map(Path::steps).collect();
+    walk(&mut hasher, fields, Some(object), &ignored);
+    Some(hasher.finish())
+}
+
+/// The fields that `manager` applied to `object`.
+pub(crate) fn fields<'a>(object: &'a Value, manager: &str) -> Option<&'a Map<String, Value>> {
     let entries = object.pointer("/metadata/managedFields")?.as_array()?;
     let ours = entries.iter().find(|entry| is_applied_by(entry, manager))?;
-    let fields = ours.get("fieldsV1")?.as_object()?;
-    let mut hasher = Hasher::default();
-    walk(&mut hasher, fields, Some(object));
-    Some(hasher.finish())
+    ours.get("fieldsV1")?.as_object()
 }
 
 /// Does an entry of `managedFields` tell what `manager` applied?
@@ -31,20 +43,62 @@ pub(crate) fn is_applied_by(entry: &Value, manager: &str) -> bool {
             .is_empty()
 }
 
-fn walk(hasher: &mut Hasher, fields: &Map<String, Value>, value: Option<&Value>) {
+/// `ignored` are the paths, from here on, whose values and owners do not count.
+fn walk(hasher: &mut Hasher, fields: &Map<String, Value>, value: Option<&Value>, ignored: &[&[String]]) {
     hasher.mark(b'(');
     for (key, inner) in fields {
+        let below = below(ignored, value, key);
+        if !below.is_empty() && !counts(value, key, inner, &below) {
+            continue;
+        }
         hasher.part(b'k', key.as_bytes());
         if key == "." {
             continue;
         }
         let found = value.and_then(|value| locate(value, key));
         match inner.as_object() {
-            Some(inner) if !inner.is_empty() => walk(hasher, inner, found),
+            Some(inner) if !inner.is_empty() => walk(hasher, inner, found, &below),
             _ => leaf(hasher, found),
         }
     }
     hasher.mark(b')');
+}
+
+/// The rests of the ignored paths that go through `key`.
+fn below<'a>(ignored: &[&'a [String]], value: Option<&Value>, key: &str) -> Vec<&'a [String]> {
+    let through = ignored.iter().filter_map(|path| {
+        let (step, rest) = path.split_first()?;
+        let is_it = match key.split_once(':')? {
+            ("f", name) => step == "*" || step == name,
+            ("k" | "v" | "i", _) => {
+                let item = value.and_then(|value| locate(value, key));
+                let index = value
+                    .and_then(Value::as_array)
+                    .zip(item)
+                    .and_then(|(items, item)| items.iter().position(|it| std::ptr::eq(it, item)));
+                item.zip(index)
+                    .map_or(step == "*", |(item, index)| ignored::is_item(item, index, step))
+            }
+            _ => false,
+        };
+        is_it.then_some(rest)
+    });
+    through.collect()
+}
+
+/// Is there anything at `key` but what is ignored?
+fn counts(value: Option<&Value>, key: &str, inner: &Value, ignored: &[&[String]]) -> bool {
+    if ignored.iter().any(|rest| rest.is_empty()) {
+        return false;
+    }
+    let Some(inner) = inner.as_object().filter(|inner| !inner.is_empty()) else {
+        return true;
+    };
+    let value = value.and_then(|value| locate(value, key));
+    inner.iter().any(|(key, inner)| {
+        let below = below(ignored, value, key);
+        below.is_empty() || counts(value, key, inner, &below)
+    })
 }
 
 /// Follows one step of a `fieldsV1` path.
@@ -126,6 +180,38 @@ mod tests {
         ] {
             assert_eq!(after(pointer, value), before, "{pointer}");
         }
+    }
+
+    #[test]
+    fn what_is_to_be_ignored_counts_neither_by_value_nor_by_owner() {
+        let object = |own: Value, replicas: u32, image: &str| {
+            json!({"metadata": {"annotations": {"driftless.dev/ignore-fields": "/spec/replicas, /spec/containers/name=web/image"},
+                    "managedFields": [{"manager": "driftless", "operation": "Apply", "fieldsV1": {"f:spec": own, "f:data": {}}}]},
+                "spec": {"replicas": replicas, "paused": false, "containers": [{"name": "x", "image": "x"}, {"name": "web", "image": image}]}})
+        };
+        let of = |own, replicas, image| digest(&object(own, replicas, image), "driftless");
+        let containers = json!({"k:{\"name\":\"web\"}": {".": {}, "f:image": {}}});
+        let before = of(json!({"f:replicas": {}, "f:containers": containers}), 2, "a");
+        assert_eq!(
+            of(json!({"f:replicas": {}, "f:containers": containers}), 3, "b"),
+            before
+        );
+        let named = json!({"k:{\"name\":\"web\"}": {".": {}}});
+        assert_eq!(of(json!({"f:containers": named}), 2, "a"), before);
+        assert_ne!(of(json!({"f:replicas": {}}), 2, "a"), before);
+        assert_ne!(
+            of(
+                json!({"f:replicas": {}, "f:paused": {}, "f:containers": containers}),
+                2,
+                "a"
+            ),
+            before
+        );
+        // Its parent is ours no more when the ignored field was all that we owned in it.
+        let mut without = object(json!({"f:replicas": {}}), 3, "a");
+        let last = digest(&without, "driftless");
+        without["metadata"]["managedFields"][0]["fieldsV1"] = json!({"f:data": {}});
+        assert_eq!(digest(&without, "driftless"), last);
     }
 
     #[test]

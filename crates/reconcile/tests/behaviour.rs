@@ -6,6 +6,8 @@ mod apply;
 mod drift;
 #[path = "behaviour/faults.rs"]
 mod faults;
+#[path = "behaviour/fields.rs"]
+mod fields;
 #[path = "behaviour/held.rs"]
 mod held;
 #[path = "behaviour/hooks.rs"]
@@ -14,6 +16,8 @@ mod hooks;
 mod order;
 #[path = "behaviour/orders.rs"]
 mod orders;
+#[path = "behaviour/privilege.rs"]
+mod privilege;
 #[path = "behaviour/prune.rs"]
 mod prune;
 #[path = "behaviour/real.rs"]

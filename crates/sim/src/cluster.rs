@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request as HttpRequest, Response, header};
+use http::{HeaderName, Request as HttpRequest, Response, header};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde_json::json;
@@ -303,6 +303,7 @@ impl Cluster {
                 accept: text(header::ACCEPT),
                 content_type: text(header::CONTENT_TYPE),
                 agent: text(header::USER_AGENT),
+                user: text(HeaderName::from_static("impersonate-user")),
                 body: Bytes::new(),
             };
             let body = body
@@ -335,6 +336,7 @@ fn answer(shared: &Arc<Shared>, call: &Call) -> Result<Response<Body>, io::Error
         namespace: String::new(),
         name: String::new(),
         agent: call.agent.clone(),
+        user: call.user.clone(),
         code: 0,
     };
     let mut plural = String::new();

@@ -63,6 +63,8 @@ pub(crate) struct Call {
     pub(crate) accept: String,
     pub(crate) content_type: String,
     pub(crate) agent: String,
+    /// Whom it acts as; empty for itself. Who may do what is not simulated.
+    pub(crate) user: String,
     pub(crate) body: Bytes,
 }
 

@@ -17,6 +17,8 @@ pub struct Request {
     pub name: String,
     /// The client's own name.
     pub agent: String,
+    /// Whom the client acted as; empty for itself.
+    pub user: String,
     /// The response's status; 0 for a cut connection.
     pub code: u16,
 }

@@ -6,6 +6,8 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::manifest::ManifestId;
+
 /// What becomes of an object that somebody else changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -83,6 +85,45 @@ pub struct ServiceAccount {
     pub name: String,
 }
 
+/// An object that its component may not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAllowed {
+    /// Its kind.
+    #[error(
+        "{id}: its kind is not among the component's `allow.kinds` ({allowed}): add {kind} there, or take the object out"
+    )]
+    Kind {
+        /// The object.
+        id: ManifestId,
+        /// The kind, as it would be written there.
+        kind: String,
+        /// What is there.
+        allowed: String,
+    },
+    /// Its namespace.
+    #[error(
+        "{id}: namespace {namespace} is not among the component's `allow.namespaces` ({allowed}): add it there, or move the object"
+    )]
+    Namespace {
+        /// The object.
+        id: ManifestId,
+        /// Its namespace.
+        namespace: String,
+        /// What is there.
+        allowed: String,
+    },
+    /// It has none.
+    #[error(
+        "{id}: it has no namespace, and the component's `allow.namespaces` ({allowed}) allow nothing else: take the object out, or lift the limit"
+    )]
+    NoNamespace {
+        /// The object.
+        id: ManifestId,
+        /// What is there.
+        allowed: String,
+    },
+}
+
 /// A text that names no ServiceAccount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` names no ServiceAccount: write `namespace/name`")]
@@ -126,6 +167,40 @@ impl Budget {
 }
 
 impl Allow {
+    /// May a component hold this object?
+    ///
+    /// # Errors
+    /// When it may not; says why and what to do.
+    pub fn check(&self, id: &ManifestId) -> Result<(), NotAllowed> {
+        let list = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let kind = if id.group.is_empty() {
+            id.kind.clone()
+        } else {
+            format!("{}.{}", id.kind, id.group)
+        };
+        if !self.kinds.is_empty() && !self.kinds.contains(&kind) {
+            return Err(NotAllowed::Kind {
+                id: id.clone(),
+                kind,
+                allowed: list(&self.kinds),
+            });
+        }
+        let allowed = || list(&self.namespaces);
+        match &id.namespace {
+            _ if self.namespaces.is_empty() => Ok(()),
+            Some(namespace) if self.namespaces.contains(namespace) => Ok(()),
+            Some(namespace) => Err(NotAllowed::Namespace {
+                id: id.clone(),
+                namespace: namespace.clone(),
+                allowed: allowed(),
+            }),
+            None => Err(NotAllowed::NoNamespace {
+                id: id.clone(),
+                allowed: allowed(),
+            }),
+        }
+    }
+
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -189,6 +264,31 @@ mod tests {
         for wrong in ["", "deployer", "/x", "x/", "a/b/c", "A/b", "system:serviceaccount:a:b"] {
             assert!(wrong.parse::<ServiceAccount>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_named_with_what_is() {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let allow = Allow {
+            kinds: set(&["Deployment.apps", "Namespace", "Service"]),
+            namespaces: set(&["shop"]),
+        };
+        let id = |group: &str, kind: &str, namespace: Option<&str>| ManifestId {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: "x".to_owned(),
+        };
+        assert_eq!(allow.check(&id("apps", "Deployment", Some("shop"))), Ok(()));
+        assert_eq!(Allow::default().check(&id("", "Namespace", None)), Ok(()));
+        let text = |id| allow.check(&id).unwrap_err().to_string();
+        assert_eq!(
+            text(id("", "Deployment", Some("shop"))),
+            "Deployment shop/x: its kind is not among the component's `allow.kinds` (Deployment.apps, Namespace, Service): add \
+             Deployment there, or take the object out"
+        );
+        assert!(text(id("", "Service", Some("kube-system"))).contains("namespace kube-system is not among"));
+        assert!(text(id("", "Namespace", None)).contains("it has no namespace"));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::State;
 use crate::{
-    bundle::Bundle,
+    bundle::{Bundle, upkeep::NotAllowed},
+    ignored::{self, InvalidPath},
     manifest::ManifestId,
     overlay::{Overlay, Target},
     substitute::{self, Fault},
@@ -48,6 +49,17 @@ pub enum Problem {
         overlay: String,
         /// What it looks for.
         target: Target,
+    },
+    /// An object that the component may not hold.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    /// An annotation that cannot be obeyed.
+    #[error("{id}: {wrong}")]
+    Ignored {
+        /// The object.
+        id: ManifestId,
+        /// What is wrong.
+        wrong: InvalidPath,
     },
     /// A variable that can be defined nowhere.
     #[error("{id}: {fault}")]
@@ -96,7 +108,17 @@ pub fn check(bundle: &Bundle) -> Vec<Problem> {
         super::apply(overlay, &mut objects);
     }
     let added = overlays.iter().flat_map(|overlay| &overlay.add);
+    let allow = &bundle.spec().allow;
     for manifest in bundle.manifests().chain(added) {
+        problems.extend(allow.check(manifest.id()).err().map(Problem::NotAllowed));
+        if ignored::is_concerned(manifest.canonical())
+            && let Err(wrong) = ignored::read(&manifest.value())
+        {
+            problems.push(Problem::Ignored {
+                id: manifest.id().clone(),
+                wrong,
+            });
+        }
         if substitute::is_concerned(manifest.canonical()) {
             let faults = substitute::check(&manifest.value());
             problems.extend(faults.into_iter().map(|fault| Problem::Variable {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use driftless_model::ignored as fields_of_others;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     Repair, applyset,
     change::Change,
+    ignored,
     plan::{Cause, Step},
 };
 
@@ -44,7 +46,10 @@ impl Engine {
         }
         let desired = entry.desired.as_ref()?;
         let component = self.state.component(desired.component);
-        let manifest = applyset::member(&desired.manifest, &component.name, &component.set);
+        let mut manifest = applyset::member(&desired.manifest, &component.name, &component.set);
+        fields_of_others::read(&manifest)
+            .iter()
+            .for_each(|paths| ignored::strip(&mut manifest, paths));
         Some(Change::read(&manifest, live?, &self.settings.field_manager))
     }
 

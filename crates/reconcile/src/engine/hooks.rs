@@ -157,6 +157,9 @@ impl Engine {
     /// Makes a hook's object. It is created, not applied: one that is there already is another run's, or no hook at all.
     pub(super) fn start_hook(&mut self, key: Key) {
         let Some(entry) = self.state.entry(key) else { return };
+        if entry.objects_to_it() {
+            return self.object(key);
+        }
         let Serving::Served(resource) = &self.state.kind(entry.kind).serving else {
             return;
         };
@@ -171,7 +174,7 @@ impl Engine {
         let path = resource.object_path(desired.manifest.version(), &entry.id);
         let (resource, clears, digest) = (resource.clone(), hook.delete.before, desired.digest);
         let (api, reader, manager) = (
-            self.api.clone(),
+            self.api_of(desired.component),
             self.reader.clone(),
             self.settings.field_manager.clone(),
         );

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_model::{
-    bundle::upkeep::Drift,
     hook::{self, Hook},
     kinds::{self, Scope as KindScope},
     manifest::Manifest,
@@ -18,6 +17,7 @@ use serde::Deserialize;
 
 use super::{
     Engine,
+    objection::objection,
     state::{ComponentKey, Desired, Gate, Key, Serving},
 };
 use crate::applyset::{self, Scope};
@@ -111,6 +111,8 @@ impl Engine {
             .as_mut()
             .and_then(|records| records.remove(name))
             .unwrap_or_default();
+        let old = std::mem::replace(&mut self.state.component_mut(component).spec, desired.spec.clone());
+        let same_spec = old == desired.spec;
         let mut keys = Vec::with_capacity(desired.manifests.len());
         let mut scope = Scope::default();
         let (mut hooks, mut aside) = (Vec::new(), 0);
@@ -133,7 +135,7 @@ impl Engine {
             } else {
                 keys.push(key);
             }
-            if self.set_manifest(key, component, name, (manifest, hook, desired.spec.drift)) {
+            if self.set_manifest(key, component, name, (manifest, hook, same_spec)) {
                 touched.insert(key);
             }
         }
@@ -199,17 +201,19 @@ impl Engine {
         key: Key,
         component: ComponentKey,
         name: &ComponentName,
-        (manifest, hook, drift): (&Manifest, Option<Hook>, Drift),
+        (manifest, hook, same_spec): (&Manifest, Option<Hook>, bool),
     ) -> bool {
         let round = self.round;
+        let spec = self.state.component(component).spec.clone();
         let entry = self.state.entry_mut(key).expect("it was inserted by the caller");
         let kind = entry.kind;
         if let Some(desired) = &mut entry.desired
+            && same_spec
             && desired.component == component
             && desired.manifest.canonical() == manifest.canonical()
         {
             desired.round = round;
-            return std::mem::replace(&mut desired.drift, drift) != drift;
+            return false;
         }
         let order = order::is_concerned(manifest.canonical())
             .then(|| order::read(&manifest.value()).ok())
@@ -222,7 +226,8 @@ impl Engine {
             after: (!order.depends_on.is_empty()).then(|| order.depends_on.into()),
             digest: applyset::manifest_digest(manifest, name),
             force: applyset::forces_conflicts(manifest),
-            drift,
+            drift: spec.drift,
+            objection: objection(manifest, &spec),
             manifest: manifest.clone(),
             round,
         });

@@ -1,21 +1,24 @@
 //! Applies and deletions: handed to workers, and what their results mean.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
+use driftless_model::ignored;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
     Done, Engine, Timer,
     parents::seconds,
-    state::{Key, KindKey, Live, Serving},
+    state::{ComponentKey, Key, KindKey, Live, Serving},
 };
 use crate::{
-    api::{Failure, Refusal},
+    api::{Api, Failure, Refusal},
+    apply::Apply,
     applyset,
     digest::Digest,
     live::Seen,
     plan::{self, Cause, Step},
+    rights,
 };
 
 /// A namespace that is missing may come any time, and nobody tells us.
@@ -72,20 +75,26 @@ impl Engine {
         let force = desired.force || cause == Cause::Drifted;
         // What was taken from us while a new manifest came is ours all the same.
         let taken: Box<[String]> = entry.change.iter().flat_map(|change| change.taken()).cloned().collect();
-        let (api, reader, manager) = (
+        let api = self.api_of(desired.component);
+        let (own, reader, manager) = (
             self.api.clone(),
             self.reader.clone(),
             self.settings.field_manager.clone(),
         );
         self.workers.spawn(async move {
-            let body = applyset::member(&manifest, &name, &set).to_string().into_bytes();
-            let path = resource.object_path(manifest.version(), manifest.id());
-            let mut answer = api.apply(&path, &manager, force, body.clone()).await;
-            if let Err(Failure::Refused(refusal)) = &answer
-                && refusal.is_over(&taken)
-            {
-                answer = api.apply(&path, &manager, true, body).await;
-            }
+            let body = applyset::member(&manifest, &name, &set);
+            let ignored = ignored::is_concerned(manifest.canonical()).then(|| ignored::read(&body).unwrap_or_default());
+            let apply = Apply {
+                api,
+                reader: own,
+                path: resource.object_path(manifest.version(), manifest.id()),
+                manager,
+                body,
+                force,
+                taken,
+                ignored: ignored.unwrap_or_default(),
+            };
+            let answer = apply.carry_out().await;
             let result = answer.map(|object| reader.read(&object, &resource.group, &resource.kind));
             Done::Applied(Applied {
                 key,
@@ -113,7 +122,9 @@ impl Engine {
             options["preconditions"] = json!({"resourceVersion": revision.to_string()});
         }
         let path = resource.object_path(&resource.version, &entry.id);
-        let api = self.api.clone();
+        let api = present
+            .member
+            .map_or_else(|| self.api.clone(), |member| self.api_of(member));
         self.workers.spawn(async move {
             let result = api.delete(&path, &options).await;
             Done::Pruned(Pruned { key, revision, result })
@@ -123,6 +134,12 @@ impl Engine {
             entry.pruning = true;
         }
         self.mark_busy(key);
+    }
+
+    /// Makes requests about a component's objects.
+    pub(super) fn api_of(&self, component: ComponentKey) -> Api {
+        let account = self.state.component(component).spec.service_account.as_ref();
+        account.map_or_else(|| self.api.clone(), |account| self.api.acting_as(account))
     }
 
     pub(super) fn mark_busy(&mut self, key: Key) {
@@ -362,9 +379,14 @@ fn conflict_text(conflicts: &[crate::api::Conflict], delay: Duration) -> String 
     )
 }
 
-fn hint_for(refusal: &Refusal) -> &'static str {
+fn hint_for(refusal: &Refusal) -> Cow<'static, str> {
     let message = refusal.status.message.as_str();
-    match refusal.code {
+    if refusal.code == 403
+        && let Some(advice) = rights::advice(message)
+    {
+        return advice.into();
+    }
+    let hint = match refusal.code {
         403 if message.contains("being terminated") => "wait until its namespace is gone, and it is made anew; ",
         403 => "grant the agent's ServiceAccount this right; ",
         404 if refusal.lacks_namespace() => "create the namespace, or push it together with this object; ",
@@ -373,5 +395,6 @@ fn hint_for(refusal: &Refusal) -> &'static str {
         }
         400 | 422 => "push a manifest that the API server takes; ",
         _ => "",
-    }
+    };
+    hint.into()
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::rig::*;
 
-fn client(plane: &ControlPlane) -> Result<Client> {
+pub(crate) fn client(plane: &ControlPlane) -> Result<Client> {
     let mut config: Config = plane.config();
     // The reconciler decides itself when to try again.
     config.default_retry = false;

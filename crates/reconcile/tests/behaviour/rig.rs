@@ -187,6 +187,20 @@ impl Other {
             .expect("it can be patched");
     }
 
+    /// Scales as an autoscaler does.
+    pub(crate) async fn scale(&self, object: &Value, replicas: u32) {
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        let parameters = PatchParams {
+            field_manager: Some("autoscaler".to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        self.api(object)
+            .patch_scale(name, &parameters, &patch)
+            .await
+            .expect("it can be scaled");
+    }
+
     pub(crate) async fn delete(&self, object: &Value) {
         let name = object["metadata"]["name"].as_str().expect("a name");
         self.api(object)

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use driftless_model::{hash::ObjectHash, manifest::ManifestId, name::ComponentName, status::ComponentStatus};
+use driftless_model::{
+    bundle::Spec, hash::ObjectHash, manifest::ManifestId, name::ComponentName, status::ComponentStatus,
+};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -31,6 +33,8 @@ pub(crate) struct Component {
     pub(crate) bundle: Option<ObjectHash>,
     /// What that becomes here, see [`driftless_model::view::ComponentView::version`].
     pub(crate) version: Option<ObjectHash>,
+    /// How it is to be run; what it was when it was desired, afterwards.
+    pub(crate) spec: Arc<Spec>,
     /// Its desired objects.
     pub(crate) keys: Vec<Key>,
     /// Where they are.
@@ -79,6 +83,7 @@ impl Component {
             name,
             bundle: None,
             version: None,
+            spec: Arc::default(),
             keys: Vec::new(),
             scope: Scope::default(),
             parent: Parent::None,

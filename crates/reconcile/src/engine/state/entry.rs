@@ -12,7 +12,7 @@ use driftless_model::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{ComponentKey, Gate, KindKey};
+use super::{super::objection::Objection, ComponentKey, Gate, KindKey};
 use crate::{
     change::Change,
     digest::Digest,
@@ -34,6 +34,8 @@ pub(crate) struct Desired {
     pub(crate) after: Option<Box<[ManifestId]>>,
     /// What becomes of drift.
     pub(crate) drift: Drift,
+    /// Why it is not applied.
+    pub(crate) objection: Option<Box<Objection>>,
     /// In which view it was seen last.
     pub(crate) round: u64,
 }
@@ -178,6 +180,11 @@ impl Entry {
     /// What becomes of drift.
     pub(crate) fn drift_mode(&self) -> Drift {
         self.desired.as_ref().map(|desired| desired.drift).unwrap_or_default()
+    }
+
+    /// Does something speak against applying it?
+    pub(crate) fn objects_to_it(&self) -> bool {
+        self.desired.as_ref().is_some_and(|desired| desired.objection.is_some())
     }
 
     /// Is it as desired, as far as known? What drifted and is to stay as it is counts as such.

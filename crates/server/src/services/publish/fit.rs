@@ -5,6 +5,7 @@ use driftless_model::{
     bundle::Bundle,
     effect::{self, Clusters},
     fleet::Fleet,
+    ignored,
     name::{ChannelName, ComponentName},
     order,
     render::{self, Plan},
@@ -30,7 +31,8 @@ pub(super) fn check(
         .next()
         .is_some_and(|header| header.ends_with(br#""format":1}"#));
     // Most bundles are the same everywhere, and need no second look.
-    if !has_spec && !substitute::is_concerned(bytes) && !order::is_concerned(bytes) {
+    let is_concerned = substitute::is_concerned(bytes) || order::is_concerned(bytes) || ignored::is_concerned(bytes);
+    if !has_spec && !is_concerned {
         return Ok(());
     }
     let bundle = Bundle::decode(bytes)

@@ -1,0 +1,78 @@
+//! One apply: what is sent, and what is sent again.
+//!
+//! Run by a worker. Nearly always one request. Where others decide fields of the object it is read first, so that
+//! theirs stay theirs.
+
+use driftless_model::ignored::Path;
+use serde_json::Value;
+
+use crate::{
+    api::{self, Api, Failure},
+    ignored,
+};
+
+/// Tries at an object that others change at the same time.
+const TRIES: u32 = 3;
+
+/// An apply to be carried out.
+pub(crate) struct Apply {
+    /// Sends it, as whom it shall be sent.
+    pub(crate) api: Api,
+    /// Reads, as ourselves.
+    pub(crate) reader: Api,
+    pub(crate) path: String,
+    pub(crate) manager: String,
+    pub(crate) body: Value,
+    /// Take fields from other managers?
+    pub(crate) force: bool,
+    /// Fields that were taken from us: in a dispute over these alone they are taken back.
+    pub(crate) taken: Box<[String]>,
+    /// Fields that others decide.
+    pub(crate) ignored: Vec<Path>,
+}
+
+impl Apply {
+    /// Sends it. Gives the object as it is then.
+    pub(crate) async fn carry_out(self) -> Result<Value, Failure> {
+        let mut tries = 1;
+        loop {
+            let mut body = self.body.clone();
+            let fixed = self.leave_to_others(&mut body).await?;
+            match self.send(body.to_string().into_bytes()).await {
+                // Somebody was faster: what was read is not what is there.
+                Err(failure) if fixed && tries < TRIES && failure.is_outrun() => tries += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Leaves ignored fields to whoever has them. Says whether the body holds for what was read alone.
+    async fn leave_to_others(&self, body: &mut Value) -> Result<bool, Failure> {
+        if self.ignored.is_empty() {
+            return Ok(false);
+        }
+        let live = match self.reader.get(&self.path).await {
+            Ok(bytes) => api::parse(&bytes)?,
+            Err(failure) if failure.code() == Some(404) => return Ok(false),
+            Err(failure) => return Err(failure),
+        };
+        let fixed = ignored::settle(body, &live, &self.manager, &self.ignored);
+        if fixed && let Some(revision) = live.pointer("/metadata/resourceVersion") {
+            body["metadata"]["resourceVersion"] = revision.clone();
+        }
+        Ok(fixed)
+    }
+
+    async fn send(&self, body: Vec<u8>) -> Result<Value, Failure> {
+        let answer = self
+            .api
+            .apply(&self.path, &self.manager, self.force, body.clone())
+            .await;
+        if let Err(Failure::Refused(refusal)) = &answer
+            && refusal.is_over(&self.taken)
+        {
+            return self.api.apply(&self.path, &self.manager, true, body).await;
+        }
+        answer
+    }
+}
