@@ -9,21 +9,51 @@ const KEEP: &[(&str, &[&str])] = &[
     ("helm.sh/resource-policy", &["keep"]),
     ("client.lifecycle.config.k8s.io/deletion", &["detach"]),
     ("cli-utils.sigs.k8s.io/on-remove", &["keep"]),
-    // `Prune=confirm` waits for a person, so nothing may be deleted without one.
-    (
-        "argocd.argoproj.io/sync-options",
-        &["Prune=false", "Delete=false", "Prune=confirm", "Delete=confirm"],
-    ),
+    ("argocd.argoproj.io/sync-options", &["Prune=false", "Delete=false"]),
+    // What is never applied is never deleted.
+    ("kustomize.toolkit.fluxcd.io/reconcile", &["disabled"]),
 ];
 
-/// The annotation, as `key: value`, that keeps the object when it leaves the desired state.
+/// Annotations that have a person asked before an object is deleted.
+const ASK: &[(&str, &[&str])] = &[("argocd.argoproj.io/sync-options", &["Prune=confirm", "Delete=confirm"])];
+
+/// What becomes of an object that leaves the desired state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// It is deleted.
+    Goes,
+    /// It is deleted when a person has consented.
+    Asks,
+    /// It stays.
+    Stays,
+}
+
+/// Reads off an object what becomes of it when it leaves the desired state.
+pub fn leaving(object: &Value) -> Leaving {
+    let has = |kept: &[(&str, &[&str])]| find(object, kept).is_some();
+    if has(KEEP) {
+        Leaving::Stays
+    } else if has(ASK) {
+        Leaving::Asks
+    } else {
+        Leaving::Goes
+    }
+}
+
+/// The annotation, as `key: value`, that keeps the object when it leaves the desired state, at least until a person
+/// consents.
 pub fn keep(object: &Value) -> Option<String> {
+    find(object, KEEP).or_else(|| find(object, ASK))
+}
+
+/// The first annotation that an object has, as `key: value`.
+fn find(object: &Value, marks: &[(&str, &[&str])]) -> Option<String> {
     let annotations = object.pointer("/metadata/annotations")?.as_object()?;
-    KEEP.iter().find_map(|(key, keep)| {
+    marks.iter().find_map(|(key, values)| {
         let value = annotations.get(*key)?.as_str()?;
         let asked = value
             .split(',')
-            .any(|option| keep.iter().any(|keep| option.trim().eq_ignore_ascii_case(keep)));
+            .any(|option| values.iter().any(|value| option.trim().eq_ignore_ascii_case(value)));
         asked.then(|| format!("{key}: {value}"))
     })
 }
@@ -44,5 +74,36 @@ mod tests {
         );
         assert_eq!(keep(&object("driftless.dev/prune", "enabled")), None);
         assert_eq!(keep(&json!({})), None);
+    }
+
+    #[test]
+    fn wishes_are_honoured_under_every_name() {
+        for (key, value, wish) in [
+            ("driftless.dev/prune", "disabled", Leaving::Stays),
+            ("driftless.dev/prune", "enabled", Leaving::Goes),
+            ("kustomize.toolkit.fluxcd.io/prune", "disabled", Leaving::Stays),
+            ("kustomize.toolkit.fluxcd.io/reconcile", "disabled", Leaving::Stays),
+            ("argocd.argoproj.io/sync-options", "Prune=false", Leaving::Stays),
+            (
+                "argocd.argoproj.io/sync-options",
+                "Validate=false, Delete=false",
+                Leaving::Stays,
+            ),
+            ("argocd.argoproj.io/sync-options", "Prune=confirm", Leaving::Asks),
+            (
+                "argocd.argoproj.io/sync-options",
+                "Prune=confirm,Delete=false",
+                Leaving::Stays,
+            ),
+            ("argocd.argoproj.io/sync-options", "Replace=true", Leaving::Goes),
+            ("helm.sh/resource-policy", "keep", Leaving::Stays),
+            ("client.lifecycle.config.k8s.io/deletion", "detach", Leaving::Stays),
+            ("cli-utils.sigs.k8s.io/on-remove", "keep", Leaving::Stays),
+            ("other", "keep", Leaving::Goes),
+        ] {
+            let object = json!({"metadata": {"annotations": {key: value}}});
+            assert_eq!(leaving(&object), wish, "{key}: {value}");
+        }
+        assert_eq!(leaving(&json!({"metadata": {}})), Leaving::Goes);
     }
 }

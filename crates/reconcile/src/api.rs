@@ -18,6 +18,9 @@ use crate::Permit;
 const TIMEOUT: Duration = Duration::from_secs(60);
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 const NOT_PERMITTED: &str = "this agent may not write any more, since it did not renew its Lease in time";
+/// Metadata alone, of one object or of a list.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
+                        application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// Why a request did not succeed.
 #[derive(Debug, Clone)]
@@ -198,6 +201,15 @@ impl Api {
     /// Reads.
     pub(crate) async fn get(&self, path: &str) -> Result<Bytes, Failure> {
         self.ask(request(Method::GET, path, "", Vec::new())).await
+    }
+
+    /// Reads objects' metadata and nothing else of them.
+    pub(crate) async fn get_metadata(&self, path: &str) -> Result<Bytes, Failure> {
+        let mut request = request(Method::GET, path, "", Vec::new());
+        request
+            .headers_mut()
+            .insert(header::ACCEPT, HeaderValue::from_static(METADATA));
+        self.ask(request).await
     }
 
     /// Applies an object server-side.

@@ -14,7 +14,6 @@ use base64::{
 };
 use driftless_model::{
     manifest::{Manifest, ManifestId},
-    marks,
     name::ComponentName,
 };
 use serde_json::{Map, Value, json};
@@ -257,11 +256,6 @@ pub(crate) fn member_of(object: &Value, namespace: &str) -> Option<ComponentName
     (label(PART_OF_LABEL)? == id(&component, namespace)).then_some(component)
 }
 
-/// Does a live object ask to be kept when it leaves the desired state?
-pub(crate) fn is_kept(object: &Value) -> bool {
-    marks::keep(object).is_some()
-}
-
 fn texts(object: &Value, field: &str) -> BTreeMap<String, String> {
     let map = object
         .get("metadata")
@@ -410,29 +404,5 @@ mod tests {
             json!({"name": "a", "labels": {"driftless.dev/force-conflicts": "true"}})
         ));
         assert!(!of(json!({"name": "a"})));
-    }
-
-    #[test]
-    fn wishes_to_be_kept_are_honoured_under_every_name() {
-        for (key, value, kept) in [
-            ("driftless.dev/prune", "disabled", true),
-            ("driftless.dev/prune", "enabled", false),
-            ("kustomize.toolkit.fluxcd.io/prune", "disabled", true),
-            ("argocd.argoproj.io/sync-options", "Prune=false", true),
-            ("argocd.argoproj.io/sync-options", "Validate=false, Delete=false", true),
-            ("argocd.argoproj.io/sync-options", "Prune=confirm", true),
-            ("argocd.argoproj.io/sync-options", "Replace=true", false),
-            ("helm.sh/resource-policy", "keep", true),
-            ("client.lifecycle.config.k8s.io/deletion", "detach", true),
-            ("cli-utils.sigs.k8s.io/on-remove", "keep", true),
-            ("other", "keep", false),
-        ] {
-            assert_eq!(
-                is_kept(&json!({"metadata": {"annotations": {key: value}}})),
-                kept,
-                "{key}: {value}"
-            );
-        }
-        assert!(!is_kept(&json!({"metadata": {}})));
     }
 }

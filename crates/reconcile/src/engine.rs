@@ -12,6 +12,7 @@
 //! - [`parents`]: the ApplySets' parents and the records in them.
 //! - [`drift`]: who changed what, and what is said about it.
 //! - [`orders`]: what people ask for by hand, pauses above all.
+//! - [`prune`]: what may be deleted, and how.
 //! - [`work`]: applies and deletions, and what their failures mean.
 //! - [`server`]: is the API server there at all?
 //! - [`report`]: what is told.
@@ -24,6 +25,7 @@ mod objection;
 mod order;
 mod orders;
 mod parents;
+mod prune;
 mod report;
 mod server;
 mod state;
@@ -362,8 +364,12 @@ impl Engine {
             .filter(|issue| issue.reason == reason)
             .map_or(now, |issue| issue.since);
         entry.issue = Some(Box::new(Issue { reason, message, since }));
-        if let Some(desired) = &entry.desired {
-            let component = desired.component;
+        let desired = entry.desired.as_ref().map(|desired| desired.component);
+        let member = match &entry.live {
+            state::Live::Present(present) => present.member,
+            state::Live::Unknown | state::Live::Absent { .. } => None,
+        };
+        for component in [desired, member].into_iter().flatten() {
             self.state.component_mut(component).dirty = true;
         }
         self.telling.changed();

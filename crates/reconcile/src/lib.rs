@@ -8,8 +8,8 @@
 //!
 //! Decisions: [`plan`] (one object: apply, repair, prune or wait), [`owned`] (is it still what was applied),
 //! [`health`] (how it does), [`hooks`] (what runs once per version), [`applyset`] (what belongs to a component),
-//! [`record`] (what was applied, across restarts), [`backoff`] (when to try again), [`change`] (who changed what),
-//! [`ignored`] (fields that others decide).
+//! [`record`] (what was applied, across restarts), [`backoff`] (when to try again), [`budget`] (may what left go without
+//! a person's consent), [`change`] (who changed what), [`ignored`] (fields that others decide).
 //!
 //! I/O: [`api`] (requests), [`apply`] (one object), [`discovery`] (which kinds are served), [`watch`] (one per kind),
 //! [`parent`] (the ApplySets' parents). What they bring is reduced to a [`live::Seen`] at once.
@@ -20,6 +20,7 @@ mod api;
 mod apply;
 mod applyset;
 pub mod backoff;
+mod budget;
 mod change;
 mod digest;
 mod discovery;

@@ -2,7 +2,13 @@
 //!
 //! Called with every object that a response or a watch brings; the object is dropped afterwards.
 
-use driftless_model::{manifest::ManifestId, name::ComponentName, order, status::Health};
+use driftless_model::{
+    manifest::ManifestId,
+    marks::{self, Leaving},
+    name::ComponentName,
+    order,
+    status::Health,
+};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -29,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) component: Option<ComponentName>,
     /// Does it ask to be kept when it leaves the desired state?
     pub(crate) kept: bool,
+    /// Does it ask for a person's consent before it is deleted?
+    pub(crate) asks: bool,
     /// Is it being deleted?
     pub(crate) deleting: bool,
     /// How it does.
@@ -62,6 +70,7 @@ impl Reader {
         let text = |field: &str| metadata.get(field).and_then(Value::as_str);
         let now: Timestamp = (self.clock)();
         let assessment = health::assess(object, now);
+        let leaving = marks::leaving(object);
         let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
         Some(Seen {
             id: ManifestId {
@@ -74,7 +83,8 @@ impl Reader {
             revision: revision(text("resourceVersion")),
             owned: owned::digest(object, &self.manager),
             component: applyset::member_of(object, &self.home),
-            kept: applyset::is_kept(object),
+            kept: leaving == Leaving::Stays,
+            asks: leaving == Leaving::Asks,
             deleting: text("deletionTimestamp").is_some(),
             health: assessment.health,
             outcome: health::outcome(object, assessment.health),

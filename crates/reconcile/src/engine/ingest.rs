@@ -156,12 +156,16 @@ impl Engine {
         }
         state.bundle = Some(desired.bundle);
         state.version = Some(desired.version);
+        state.spec = desired.spec.clone();
         state.scope = scope;
         state.needs = needs;
         state.waves.restart();
         state.dirty = true;
         let mut old = std::mem::replace(&mut state.keys, keys);
         old.extend(old_hooks);
+        if !state.stale.is_empty() {
+            self.state.to_weigh.insert(component);
+        }
         self.begin_hooks(component, desired.version, hooks, was_applied);
         self.drop_desired(component, old, touched);
     }

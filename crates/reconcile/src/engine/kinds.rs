@@ -133,6 +133,7 @@ impl Engine {
                 Found::Broken(why) => self.on_not_served(key, Serving::Broken(why)),
             }
         }
+        self.state.weigh_all();
         for key in self.state.component_keys() {
             self.tend_parent(key);
         }
@@ -274,6 +275,7 @@ impl Engine {
                 self.on_gone(key, revision, at);
             }
         }
+        self.state.weigh_all();
         for key in self.state.component_keys() {
             self.tend_parent(key);
         }

@@ -59,6 +59,7 @@ impl Engine {
         for key in self.state.component_keys() {
             self.pause(key);
         }
+        self.state.weigh_all();
         for key in self.state.keys() {
             self.touch(key);
         }

@@ -161,7 +161,7 @@ impl Engine {
     }
 
     /// Is it known of every kind of a scope which objects there are?
-    fn is_known(&self, scope: &Scope) -> bool {
+    pub(super) fn is_known(&self, scope: &Scope) -> bool {
         scope.kinds.iter().all(|(group, name)| {
             self.state.find_kind(group, name).is_some_and(|kind| {
                 let kind = self.state.kind(kind);

@@ -10,7 +10,7 @@ use driftless_model::{
 use tokio::time::Instant;
 
 use super::{
-    Engine, Timer, hooks, order,
+    Engine, Timer, hooks, order, prune,
     state::{Component, ComponentKey, Entry, Issue, Live, Parent, State},
 };
 use crate::Report;
@@ -129,6 +129,7 @@ fn status(state: &State, key: ComponentKey, component: &Component) -> ComponentS
     }));
     problems.extend(order::problems(state, key, component));
     problems.extend(hooks::problems(state, key, component));
+    problems.extend(prune::problems(state, key, component));
     let mut health = if component.bundle.is_some() {
         Health::Current
     } else {
@@ -160,7 +161,7 @@ fn status(state: &State, key: ComponentKey, component: &Component) -> ComponentS
         health,
         problems,
         more_problems: u32::try_from(more).unwrap_or(u32::MAX),
-        prune_blocked: None,
+        prune_blocked: component.pruning.blocked.clone().map(Box::new),
     }
 }
 

@@ -9,6 +9,7 @@ mod entry;
 mod hooks;
 mod kind;
 mod order;
+mod prune;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -25,6 +26,7 @@ pub(super) use self::{
     hooks::Hooks,
     kind::{Kind, Serving},
     order::Waves,
+    prune::Pruning,
 };
 use super::orders::Paused;
 use crate::{
@@ -84,6 +86,8 @@ pub(super) struct State {
     ready: BTreeMap<u8, VecDeque<Key>>,
     /// What people ask for by hand without what has ended, and when that was looked at.
     pub(super) orders: (Orders, Timestamp),
+    /// Components of which other objects are stale than when their prune was weighed.
+    pub(super) to_weigh: BTreeSet<ComponentKey>,
     /// Was a view taken in?
     pub(super) has_view: bool,
     /// Over all components.
@@ -264,6 +268,7 @@ impl State {
             owned: seen.owned,
             member,
             kept: seen.kept,
+            asks: seen.asks,
             deleting: seen.deleting,
             health: seen.health,
             outcome: seen.outcome,
@@ -302,7 +307,7 @@ impl State {
             live: entry.plan_live(),
             gate: self.gate(entry),
             order: self.order_gate(entry),
-            may_prune: self.may_prune(entry),
+            may_prune: self.may_prune(key, entry),
             drift: entry.drift_mode(),
         })
     }
@@ -345,7 +350,7 @@ impl State {
         entry.desired.is_some() && entry.issue.is_none() && !ready
     }
 
-    fn may_prune(&self, entry: &Entry) -> bool {
+    fn may_prune(&self, key: Key, entry: &Entry) -> bool {
         let Live::Present(present) = &entry.live else {
             return false;
         };
@@ -358,7 +363,7 @@ impl State {
         } else {
             plain.is_some_and(|last| present.wave >= last)
         };
-        self.has_view && managed && may_go
+        self.has_view && managed && may_go && component.pruning.admits(key, present.asks)
     }
 
     pub(super) fn wait(&mut self, key: Key, gate: Gate) {

@@ -3,12 +3,12 @@
 use std::{borrow::Cow, time::Duration};
 
 use driftless_model::ignored;
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
     Done, Engine, Timer,
     parents::seconds,
+    prune::{self, Kept},
     state::{ComponentKey, Key, KindKey, Live, Serving},
 };
 use crate::{
@@ -41,12 +41,13 @@ pub(super) struct Pruned {
     key: Key,
     /// Which revision was to be deleted.
     revision: u64,
-    result: Result<(), Failure>,
+    result: Result<(), Kept>,
 }
 
 impl Engine {
     /// Hands out work while there is some and room for it.
     pub(super) fn dispatch(&mut self) {
+        self.weigh_prunes();
         while self.running < self.window && !self.server.is_doubtful() {
             let Some(key) = self.state.dequeue() else { return };
             match self.state.step(key) {
@@ -115,18 +116,18 @@ impl Engine {
             return;
         };
         let Live::Present(present) = &entry.live else { return };
-        // Deleted as it was seen, labels included, or not at all.
         let revision = present.revision;
-        let mut options = json!({"propagationPolicy": "Background"});
-        if revision != 0 {
-            options["preconditions"] = json!({"resourceVersion": revision.to_string()});
-        }
+        let options = self.delete_options(present.member, revision);
+        let careful = entry.id.kind == "CustomResourceDefinition"
+            && !present
+                .member
+                .is_some_and(|member| self.state.component(member).spec.prune.definitions);
         let path = resource.object_path(&resource.version, &entry.id);
         let api = present
             .member
             .map_or_else(|| self.api.clone(), |member| self.api_of(member));
         self.workers.spawn(async move {
-            let result = api.delete(&path, &options).await;
+            let result = prune::delete(&api, &path, &options, careful).await;
             Done::Pruned(Pruned { key, revision, result })
         });
         // The watch may confirm it before the answer comes.
@@ -239,18 +240,22 @@ impl Engine {
                 }
                 self.widen_window();
             }
-            Err(failure) if failure.code() == Some(404) => {
+            Err(Kept::InUse(used)) => {
+                entry.pruning = false;
+                self.on_definition_in_use(key, &used);
+            }
+            Err(Kept::Failed(failure)) if failure.code() == Some(404) => {
                 entry.pruning = false;
                 self.state.note_gone(key, revision);
             }
             // It has changed since it was seen: the watch will bring it, or has.
-            Err(failure) if failure.code() == Some(409) => {
+            Err(Kept::Failed(failure)) if failure.code() == Some(409) => {
                 entry.pruning = false;
                 entry.failures += 1;
                 let delay = self.settings.backoff.delay(entry.failures, &mut self.rng);
                 self.retry_in(key, delay);
             }
-            Err(failure) => {
+            Err(Kept::Failed(failure)) => {
                 entry.pruning = false;
                 self.on_failed(key, "PruneFailed", &failure);
             }
@@ -350,7 +355,7 @@ impl Engine {
         self.retry_in(key, delay);
     }
 
-    fn retry_in(&mut self, key: Key, delay: Duration) {
+    pub(super) fn retry_in(&mut self, key: Key, delay: Duration) {
         let at = Instant::now() + delay;
         if let Some(entry) = self.state.entry_mut(key) {
             entry.retry = Some(at);

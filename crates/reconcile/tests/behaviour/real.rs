@@ -84,7 +84,10 @@ async fn real_api_server_is_kept_as_desired() -> Result<()> {
     );
     assert_eq!(recorded().await, last);
 
-    let report = running.converge(&view(&[("ground", &[namespace("stays")])])).await;
+    let left = view(&[("ground", &[namespace("stays")])]);
+    running.handle.set_desired(left.clone());
+    running.consent("shop").await;
+    let report = running.converge(&left).await;
     assert_eq!((report.counters.pruned, report.counters.failed), (23, 0), "{report:#?}");
     assert!(other.get(&parent("shop")).await.is_none());
     running.stop().await;

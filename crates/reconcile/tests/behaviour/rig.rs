@@ -6,7 +6,8 @@ use driftless_model::{
     bundle::Spec,
     hash::ObjectHash,
     manifest::Manifest,
-    status::{ComponentStatus, Problem},
+    orders::{Consent, Orders},
+    status::{ComponentStatus, Problem, PruneBlocked},
     view::{ComponentView, View},
 };
 use driftless_reconcile::{Clock, Handle, Reconciler, Report, Settings};
@@ -66,6 +67,32 @@ impl Running {
         panic!("never {what}; the last report: {:#?}", self.handle.report().borrow());
     }
 
+    /// Waits until deletions of a component wait for consent.
+    pub(crate) async fn until_blocked(&self, component: &str) -> PruneBlocked {
+        let name = component.parse().expect("a name");
+        let blocked = |report: &Report| {
+            Some(PruneBlocked::clone(
+                report.components.get(&name)?.prune_blocked.as_ref()?,
+            ))
+        };
+        let report = self.until("blocked", |report| blocked(report).is_some()).await;
+        blocked(&report).expect("it was a line above")
+    }
+
+    /// Consents to what waits for it now.
+    pub(crate) async fn consent(&self, component: &str) {
+        let blocked = self.until_blocked(component).await;
+        let consent = Consent {
+            deletions: blocked.deletions,
+            until: "2100-01-01T00:00:00Z".parse().expect("a time"),
+            author: "ann".to_owned(),
+        };
+        self.handle.set_orders(Arc::new(Orders {
+            consents: [(component.parse().expect("a name"), consent)].into(),
+            ..Orders::default()
+        }));
+    }
+
     /// Sets a view and waits until the cluster is as it says.
     pub(crate) async fn converge(&self, view: &Arc<View>) -> Arc<Report> {
         self.handle.set_desired(view.clone());
@@ -121,6 +148,20 @@ pub(crate) fn kept(view: &View, spec: impl Fn(&mut Spec)) -> Arc<View> {
         component.bundle = ObjectHash::of(&[component.bundle.to_string().as_bytes(), &header].concat());
         component.version = component.bundle;
     }
+    Arc::new(view)
+}
+
+/// The same view, in which a component is to be kept otherwise.
+pub(crate) fn keeping(view: &Arc<View>, component: &str, change: impl FnOnce(&mut Spec)) -> Arc<View> {
+    let mut view = View::clone(view);
+    let component = view
+        .components
+        .get_mut(&component.parse().expect("a name"))
+        .expect("the view has it");
+    let spec = Arc::make_mut(&mut component.spec);
+    change(spec);
+    let text = serde_json::to_string(spec).expect("a spec is JSON");
+    component.version = ObjectHash::of(format!("{}{text}", component.bundle).as_bytes());
     Arc::new(view)
 }
 

@@ -11,7 +11,7 @@ use driftless_model::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{ComponentKey, Hooks, Issue, Key, Waves};
+use super::{ComponentKey, Hooks, Issue, Key, Pruning, Waves};
 use crate::{
     applyset::{self, Scope},
     engine::orders::Paused,
@@ -57,6 +57,7 @@ pub(crate) struct Component {
     /// Members that are not desired any more, and how many of them are neither namespaces nor CRDs.
     pub(crate) stale: BTreeSet<Key>,
     pub(crate) plain_stale: u32,
+    pub(crate) pruning: Pruning,
     /// The same, by wave.
     pub(crate) stale_waves: BTreeMap<i32, u32>,
     /// Components that have to be ready before anything new is made of this one.
@@ -99,6 +100,7 @@ impl Component {
             unsynced: 0,
             stale: BTreeSet::new(),
             plain_stale: 0,
+            pruning: Pruning::default(),
             stale_waves: BTreeMap::new(),
             needs: Vec::new(),
             waves: Waves::default(),
@@ -113,9 +115,9 @@ impl Component {
     }
 
     /// May what left it go: plain objects from which wave on, and then namespaces and CRDs? Nothing, while it is not
-    /// known what of it should be there.
+    /// known what of it should be there, or while that is not well: the old may have to stand in for the new.
     pub(crate) fn may_prune(&self) -> (Option<i32>, bool) {
-        let settled = self.unsynced == 0 && self.held.is_empty() && self.paused.is_none();
+        let settled = self.unsynced == 0 && self.held.is_empty() && self.waves.is_ready() && self.paused.is_none();
         let last = self.stale_waves.last_key_value().map_or(0, |(wave, _)| *wave);
         (settled.then_some(last), settled && self.plain_stale == 0)
     }

@@ -1,6 +1,8 @@
 //! The counts that tell "converged" and "may prune" without looking at all objects.
 
-use super::{Component, ComponentKey, Key, State, entry::Tally};
+use std::collections::BTreeSet;
+
+use super::{Component, ComponentKey, Key, Pruning, State, entry::Tally};
 
 /// A component's counts changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,7 @@ impl State {
                 self.stale += 1;
             }
         }
+        self.count_prune(key, old, new, ground);
         let got_ready = self.settle_wave(key, old, new);
         let recount = |(component, before): (ComponentKey, (Option<i32>, bool))| {
             let now = self.component(component).may_prune();
@@ -85,6 +88,25 @@ impl State {
             }
         };
         touched.into_iter().zip(before).map(recount).collect()
+    }
+
+    /// Has the prunes weighed that this changes.
+    fn count_prune(&mut self, key: Key, old: Tally, new: Tally, ground: bool) {
+        let stale_of = |tally: Tally, of| tally.stale.is_some_and(|(it, _)| it == of).then_some(tally.asks);
+        let components: BTreeSet<_> = [old.stale, new.stale].into_iter().flatten().map(|(it, _)| it).collect();
+        for of in components {
+            let component = self.component_mut(of);
+            if component
+                .pruning
+                .count(key, stale_of(old, of), stale_of(new, of), ground)
+            {
+                self.to_weigh.insert(of);
+            }
+            let component = self.component_mut(of);
+            if component.stale.is_empty() {
+                component.pruning = Pruning::default();
+            }
+        }
     }
 
     /// Counts what is not ready. Says of which component something got ready.

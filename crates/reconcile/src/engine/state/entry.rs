@@ -56,6 +56,8 @@ pub(crate) struct Present {
     pub(crate) owned: Option<Digest>,
     pub(crate) member: Option<ComponentKey>,
     pub(crate) kept: bool,
+    /// Does it ask for a person's consent before it is deleted?
+    pub(crate) asks: bool,
     pub(crate) deleting: bool,
     pub(crate) health: Health,
     pub(crate) outcome: Outcome,
@@ -93,6 +95,8 @@ impl Issue {
 pub(crate) struct Tally {
     pub(crate) unsynced: Option<ComponentKey>,
     pub(crate) stale: Option<(ComponentKey, i32)>,
+    /// Asking for a person's consent before it is deleted.
+    pub(crate) asks: bool,
     /// Not as desired, or not well, in which wave.
     pub(crate) unready: Option<(ComponentKey, i32)>,
     pub(crate) member: Option<ComponentKey>,
@@ -165,6 +169,11 @@ impl Entry {
         Some((desired, desired.hook.as_deref()?))
     }
 
+    /// Does it ask for a person's consent before it is deleted?
+    pub(crate) fn asks_before_prune(&self) -> bool {
+        matches!(&self.live, Live::Present(present) if present.asks)
+    }
+
     pub(crate) fn plan_live(&self) -> plan::Live {
         match &self.live {
             Live::Unknown => plan::Live::Unknown,
@@ -227,6 +236,7 @@ impl Entry {
                 .filter(|_| !self.is_synced())
                 .map(|desired| desired.component),
             stale: member.filter(|_| self.desired.is_none()).map(|member| (member, wave)),
+            asks: self.asks_before_prune(),
             unready: self
                 .desired
                 .as_ref()

@@ -1,0 +1,255 @@
+//! Deletions: what of a component may go, what a person has to consent to first, and how an object is deleted.
+//!
+//! A component's stale objects are weighed together, once per round of events and before anything of them is deleted.
+
+use driftless_model::{
+    bundle::upkeep::{Budget, Propagation},
+    manifest::ManifestId,
+    orders,
+    status::{MAX_SAMPLE, Problem, PruneBlocked},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    Engine,
+    parents::seconds,
+    state::{Component, ComponentKey, Entry, Key, Parent, State},
+};
+use crate::{
+    api::{Api, Failure, parse, version_path},
+    budget::Verdict,
+};
+
+/// Objects named in a message.
+const NAMED: usize = 3;
+
+impl Engine {
+    /// Weighs every prune that changed since it was weighed last.
+    pub(super) fn weigh_prunes(&mut self) {
+        for key in std::mem::take(&mut self.state.to_weigh) {
+            self.weigh_prune(key);
+        }
+    }
+
+    fn weigh_prune(&mut self, key: ComponentKey) {
+        let component = self.state.component(key);
+        let known = match &component.parent {
+            Parent::Ours(scope) => self.is_known(scope),
+            Parent::None => true,
+        };
+        if component.stale.is_empty() || !known {
+            // Weighed when the last list is complete.
+            let component = self.state.component_mut(key);
+            component.dirty |= component.pruning.blocked.take().is_some();
+            return;
+        }
+        let mut verdict = component.weigh();
+        let mut waiting = self.state.waiting_for_consent(key, verdict);
+        let mut deletions = None;
+        if !waiting.is_empty() {
+            let named = self.deletions(&waiting);
+            let component = self.state.component(key);
+            let (orders, now) = &self.state.orders;
+            let consent = orders.consent(&component.name, &named, *now);
+            if let Some(consent) = consent {
+                tracing::info!(component = %component.name, objects = waiting.len(), by = consent.author, "deletions consented to");
+                self.state.consent(key, &waiting);
+                verdict = self.state.component(key).weigh();
+                waiting = self.state.waiting_for_consent(key, verdict);
+            }
+            deletions = (!waiting.is_empty()).then(|| self.blocked(&waiting));
+        }
+        let now = (self.clock)();
+        let component = self.state.component_mut(key);
+        component.pruning.since.get_or_insert(now);
+        component.pruning.blocked = deletions;
+        component.pruning.verdict = verdict;
+        component.dirty = true;
+        for key in component.stale.clone() {
+            self.consider(key);
+        }
+        self.telling.changed();
+    }
+
+    /// There are objects of a CRD's kind, and it would take them along.
+    pub(super) fn on_definition_in_use(&mut self, key: Key, used: &str) {
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        entry.failures += 1;
+        let delay = self.settings.backoff.delay(entry.failures, &mut self.rng);
+        self.retry_in(key, delay);
+        let message = format!(
+            "it left the component, but there are objects of its kind, which would go with it: {used}; delete them, or \
+             set `prune: {{definitions: true}}` on the component; looked at again in {}",
+            seconds(delay)
+        );
+        self.set_issue(key, "DefinitionInUse", message);
+    }
+
+    fn ids(&self, keys: &[Key]) -> Vec<ManifestId> {
+        let ids = keys.iter().filter_map(|key| self.state.entry(*key));
+        ids.map(|entry| (*entry.id).clone()).collect()
+    }
+
+    fn deletions(&self, keys: &[Key]) -> driftless_model::hash::ObjectHash {
+        orders::deletions(
+            keys.iter()
+                .filter_map(|key| self.state.entry(*key))
+                .map(|entry| &*entry.id),
+        )
+    }
+
+    fn blocked(&self, keys: &[Key]) -> PruneBlocked {
+        let mut sample = self.ids(keys);
+        sample.sort();
+        sample.truncate(MAX_SAMPLE);
+        PruneBlocked {
+            objects: u32::try_from(keys.len()).unwrap_or(u32::MAX),
+            deletions: self.deletions(keys),
+            sample,
+        }
+    }
+
+    /// The options by which an object of this component is deleted.
+    pub(super) fn delete_options(&self, component: Option<ComponentKey>, revision: u64) -> Value {
+        let propagation = component.map(|key| self.state.component(key).spec.prune.propagation);
+        let policy = match propagation.unwrap_or_default() {
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+            Propagation::Orphan => "Orphan",
+        };
+        let mut options = json!({"propagationPolicy": policy});
+        // Deleted as it was seen, labels included, or not at all.
+        if revision != 0 {
+            options["preconditions"] = json!({"resourceVersion": revision.to_string()});
+        }
+        options
+    }
+}
+
+/// Why an object was not deleted.
+pub(super) enum Kept {
+    /// The request failed.
+    Failed(Failure),
+    /// It is a CRD, and there are objects of its kind.
+    InUse(String),
+}
+
+/// Deletes an object. `careful` spares a CRD of whose kind there are objects.
+pub(super) async fn delete(api: &Api, path: &str, options: &Value, careful: bool) -> Result<(), Kept> {
+    if careful && let Some(used) = uses(api, path).await.map_err(Kept::Failed)? {
+        return Err(Kept::InUse(used));
+    }
+    api.delete(path, options).await.map_err(Kept::Failed)
+}
+
+/// The objects of a CRD's kind, for a person, if there are any.
+async fn uses(api: &Api, path: &str) -> Result<Option<String>, Failure> {
+    let definition = parse(&api.get(path).await?)?;
+    let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
+    let served = |version: &&Value| version.get("served") == Some(&Value::Bool(true));
+    let Some(version) = versions.into_iter().flatten().find(served) else {
+        return Ok(None);
+    };
+    let version = version.get("name").and_then(Value::as_str).unwrap_or_default();
+    let prefix = version_path(text("/spec/group"), version);
+    let list = match api
+        .get_metadata(&format!("{prefix}/{}?limit=1", text("/spec/names/plural")))
+        .await
+    {
+        Ok(bytes) => parse(&bytes)?,
+        // It is not established, or not any more.
+        Err(failure) if failure.code() == Some(404) => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let Some(first) = list.pointer("/items/0/metadata") else {
+        return Ok(None);
+    };
+    let text = |field: &str| first.get(field).and_then(Value::as_str).unwrap_or_default();
+    let rest = list.pointer("/metadata/remainingItemCount").and_then(Value::as_u64);
+    let rest = match rest {
+        Some(rest) if rest > 0 => format!(" and {rest} more"),
+        _ if list
+            .pointer("/metadata/continue")
+            .and_then(Value::as_str)
+            .is_some_and(|it| !it.is_empty()) =>
+        {
+            " and others".to_owned()
+        }
+        _ => String::new(),
+    };
+    let name = match text("namespace") {
+        "" => text("name").to_owned(),
+        namespace => format!("{namespace}/{}", text("name")),
+    };
+    Ok(Some(format!("{name}{rest}")))
+}
+
+/// What is told of deletions that wait.
+pub(super) fn problems(state: &State, key: ComponentKey, component: &Component) -> Vec<Problem> {
+    let Some(since) = component.pruning.since else {
+        return Vec::new();
+    };
+    let Some(blocked) = &component.pruning.blocked else {
+        return waits_for_health(component, since).into_iter().collect();
+    };
+    let command = format!("`driftless approve-prune <cluster> {}`", component.name);
+    if component.pruning.verdict == Verdict::AskingWait {
+        let told = |id: &ManifestId| Problem {
+            object: Some(id.clone()),
+            reason: "PruneNeedsConfirmation".to_owned(),
+            message: format!(
+                "it left the component, and asks for a person's consent before it is deleted: consent with {command}, or \
+                 put it back"
+            ),
+            since,
+            blocks: true,
+        };
+        return blocked.sample.iter().map(told).collect();
+    }
+    let Budget { objects, percent } = component.spec.prune.budget.unwrap_or_default();
+    let grounds = state
+        .waiting_for_consent(key, Verdict::AllWait)
+        .iter()
+        .filter(|key| state.entry(**key).is_some_and(Entry::is_ground))
+        .count();
+    let why = if grounds > 0 {
+        format!("{grounds} of them are namespaces or CRDs, which take along whatever is in them")
+    } else {
+        format!("more than {objects} and more than {percent} % may not go without a person's consent")
+    };
+    let count = blocked.objects as usize;
+    let more = count.saturating_sub(NAMED);
+    let mut named: Vec<_> = blocked.sample.iter().take(NAMED).map(ToString::to_string).collect();
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    vec![Problem {
+        object: None,
+        reason: "PruneBlocked".to_owned(),
+        message: format!(
+            "{count} of {} objects left the component and would be deleted, {}: {why}; they stay until somebody consents \
+             with {command}, or puts them back",
+            component.keys.len() + component.stale.len(),
+            named.join(", "),
+        ),
+        since,
+        blocks: true,
+    }]
+}
+
+/// What may go goes when the rest does well.
+fn waits_for_health(component: &Component, since: Timestamp) -> Option<Problem> {
+    let waits = !component.stale.is_empty() && component.unsynced == 0 && !component.waves.is_ready();
+    waits.then(|| Problem {
+        object: None,
+        reason: "PruneWaits".to_owned(),
+        message: format!(
+            "{} objects left the component; they are deleted when all others of it are healthy",
+            component.stale.len()
+        ),
+        since,
+        blocks: false,
+    })
+}
