@@ -132,14 +132,14 @@ async fn what_a_removed_component_left_stays_while_it_is_paused_even_after_a_res
     let (cluster, other) = simulated();
     let running = Running::start_at(cluster.client(), clock);
     let before = view(&[
-        ("shop", &[namespace("shop"), config_map("a", "1")]),
-        ("other", &[namespace("b")]),
+        ("shop", &[config_map("a", "1"), config_map("b", "1")]),
+        ("other", &[namespace("shop")]),
     ]);
     running.converge(&before).await;
     time_passes(Duration::from_secs(30)).await;
     running.stop().await;
     let running = Running::start_at(cluster.client(), clock);
-    let after = view(&[("other", &[namespace("b")])]);
+    let after = view(&[("other", &[namespace("shop")])]);
     running.handle.set_orders(Arc::new(paused(Some("shop"), 1)));
     running.handle.set_desired(after.clone());
     running
