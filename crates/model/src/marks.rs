@@ -14,6 +14,18 @@ const KEEP: &[(&str, &[&str])] = &[
     ("kustomize.toolkit.fluxcd.io/reconcile", &["disabled"]),
 ];
 
+/// Annotations that keep an object from being applied at all.
+const UNTOUCHED: &[(&str, &[&str])] = &[
+    ("kustomize.toolkit.fluxcd.io/reconcile", &["disabled"]),
+    ("kustomize.toolkit.fluxcd.io/ssa", &["Ignore"]),
+];
+
+/// Annotations that keep an object as it is once it exists.
+const ONLY_MADE: &[(&str, &[&str])] = &[
+    ("kustomize.toolkit.fluxcd.io/ssa", &["IfNotPresent"]),
+    ("client.lifecycle.config.k8s.io/mutation", &["ignore"]),
+];
+
 /// Annotations that have a person asked before an object is deleted.
 const ASK: &[(&str, &[&str])] = &[("argocd.argoproj.io/sync-options", &["Prune=confirm", "Delete=confirm"])];
 
@@ -26,6 +38,34 @@ pub enum Leaving {
     Asks,
     /// It stays.
     Stays,
+}
+
+/// What may be done to an object that is desired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Changing {
+    /// It is made, changed and repaired.
+    #[default]
+    Free,
+    /// It is made where it does not exist, and left alone from then on.
+    OnlyMade,
+    /// It is never touched.
+    Never,
+}
+
+/// Reads off a manifest or a live object what may be done to it.
+pub fn changing(object: &Value) -> Changing {
+    if find(object, UNTOUCHED).is_some() {
+        Changing::Never
+    } else if find(object, ONLY_MADE).is_some() {
+        Changing::OnlyMade
+    } else {
+        Changing::Free
+    }
+}
+
+/// Does the manifest ask to be deleted and made anew where a field cannot be changed?
+pub fn is_replaced(manifest: &Value) -> bool {
+    find(manifest, &[("driftless.dev/replace", &["true"])]).is_some()
 }
 
 /// Reads off an object what becomes of it when it leaves the desired state.
@@ -105,5 +145,21 @@ mod tests {
             assert_eq!(leaving(&object), wish, "{key}: {value}");
         }
         assert_eq!(leaving(&json!({"metadata": {}})), Leaving::Goes);
+    }
+
+    #[test]
+    fn what_may_be_changed_is_told_under_every_name() {
+        for (key, value, changing_is) in [
+            ("kustomize.toolkit.fluxcd.io/reconcile", "disabled", Changing::Never),
+            ("kustomize.toolkit.fluxcd.io/ssa", "Ignore", Changing::Never),
+            ("kustomize.toolkit.fluxcd.io/ssa", "IfNotPresent", Changing::OnlyMade),
+            ("client.lifecycle.config.k8s.io/mutation", "ignore", Changing::OnlyMade),
+            ("kustomize.toolkit.fluxcd.io/ssa", "Merge", Changing::Free),
+        ] {
+            let object = json!({"metadata": {"annotations": {key: value}}});
+            assert_eq!(changing(&object), changing_is, "{key}: {value}");
+        }
+        let replaced = json!({"metadata": {"annotations": {"driftless.dev/replace": "true"}}});
+        assert!(is_replaced(&replaced) && !is_replaced(&json!({})));
     }
 }

@@ -143,6 +143,12 @@ impl Resource {
         format!("{}/{}", version_path(&self.group, &self.version), self.plural)
     }
 
+    /// Path of its objects in a namespace.
+    pub(crate) fn path_in(&self, namespace: &str) -> String {
+        let path = version_path(&self.group, &self.version);
+        format!("{path}/namespaces/{namespace}/{}", self.plural)
+    }
+
     /// Path of one object, in the version that its manifest is written in.
     pub(crate) fn object_path(&self, version: &str, id: &ManifestId) -> String {
         let mut path = version_path(&self.group, version);

@@ -240,6 +240,11 @@ pub(crate) fn manifest_digest(manifest: &Manifest, component: &ComponentName) ->
     Digest::of(&[component.as_str().as_bytes(), manifest.canonical()])
 }
 
+/// Has the manifest any annotations? A look at the bytes spares parsing many a manifest.
+pub(crate) fn has_annotations(manifest: &Manifest) -> bool {
+    memmem(manifest.canonical(), br#""annotations":{"#)
+}
+
 /// Does the manifest ask to take fields from other managers?
 pub(crate) fn forces_conflicts(manifest: &Manifest) -> bool {
     // A look at the bytes spares parsing nearly every manifest.

@@ -7,6 +7,7 @@
 //!
 //! - [`hooks`]: what runs once per version.
 //! - [`ingest`]: a view becomes desired entries.
+//! - [`claims`]: whose is what exists before its first apply?
 //! - [`kinds`]: discovery and watches.
 //! - [`order`]: waves, and what depends on what.
 //! - [`parents`]: the ApplySets' parents and the records in them.
@@ -17,6 +18,7 @@
 //! - [`server`]: is the API server there at all?
 //! - [`report`]: what is told.
 
+mod claims;
 mod drift;
 mod hooks;
 mod ingest;
@@ -89,6 +91,7 @@ enum Done {
     ParentsRead(Result<Vec<crate::applyset::Parent>, crate::api::Failure>),
     ParentWritten(parents::Written),
     ParentDeleted(ComponentKey, Result<(), crate::api::Failure>),
+    Surveyed(Vec<claims::Surveyed>),
     Probed(Result<String, crate::api::Failure>),
 }
 
@@ -114,6 +117,8 @@ pub(crate) struct Engine {
     /// Components of whose hooks, or of whose readiness, there is news.
     hooks_due: BTreeSet<ComponentKey>,
     workers: JoinSet<Done>,
+    /// Objects whose owner is to be asked for.
+    unclaimed: BTreeMap<KindKey, Vec<Key>>,
     /// Applies and deletions under way, and how many may be.
     running: usize,
     window: usize,
@@ -167,6 +172,7 @@ impl Engine {
             collisions: Vec::new(),
             hooks_due: BTreeSet::new(),
             workers: JoinSet::new(),
+            unclaimed: BTreeMap::new(),
             running: 0,
             watches: JoinSet::new(),
             watched: BTreeMap::new(),
@@ -215,6 +221,7 @@ impl Engine {
             Done::ParentsRead(parents) => self.on_parents_read(parents),
             Done::ParentWritten(written) => self.on_parent_written(written),
             Done::ParentDeleted(component, result) => self.on_parent_deleted(component, result),
+            Done::Surveyed(surveyed) => surveyed.into_iter().for_each(|it| self.on_surveyed(it)),
             Done::Probed(result) => self.on_probed(result),
         }
     }
@@ -322,6 +329,9 @@ impl Engine {
                 self.note_waiting(key, gate);
                 if let Gate::Kind(kind) = gate {
                     self.explain_kind(key, kind);
+                }
+                if let Gate::Claim(kind) = gate {
+                    self.ask_owner(key, kind);
                 }
             }
             Step::Apply(_) if entry.objects_to_it() => self.object(key),

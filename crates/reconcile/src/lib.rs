@@ -9,10 +9,12 @@
 //! Decisions: [`plan`] (one object: apply, repair, prune or wait), [`owned`] (is it still what was applied),
 //! [`health`] (how it does), [`hooks`] (what runs once per version), [`applyset`] (what belongs to a component),
 //! [`record`] (what was applied, across restarts), [`backoff`] (when to try again), [`budget`] (may what left go without
-//! a person's consent), [`change`] (who changed what), [`ignored`] (fields that others decide).
+//! a person's consent), [`change`] (who changed what), [`ignored`] (fields that others decide), [`ownership`] (whose is
+//! what exists already), [`immutable`] (what cannot be changed).
 //!
 //! I/O: [`api`] (requests), [`apply`] (one object), [`discovery`] (which kinds are served), [`watch`] (one per kind),
-//! [`parent`] (the ApplySets' parents). What they bring is reduced to a [`live::Seen`] at once.
+//! [`parent`] (the ApplySets' parents), [`survey`] (what exists before a first apply). What they bring is reduced to a
+//! [`live::Seen`] at once.
 //!
 //! `view → engine → plan → apply → response and watch → engine → report`
 
@@ -28,12 +30,15 @@ mod engine;
 pub mod health;
 mod hooks;
 mod ignored;
+mod immutable;
 mod live;
 mod owned;
+mod ownership;
 mod parent;
 mod plan;
 mod record;
 mod rights;
+mod survey;
 mod watch;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

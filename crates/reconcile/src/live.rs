@@ -4,7 +4,7 @@
 
 use driftless_model::{
     manifest::ManifestId,
-    marks::{self, Leaving},
+    marks::{self, Changing, Leaving},
     name::ComponentName,
     order,
     status::Health,
@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) kept: bool,
     /// Does it ask for a person's consent before it is deleted?
     pub(crate) asks: bool,
+    /// What may be done to it while it is desired.
+    pub(crate) changing: Changing,
     /// Is it being deleted?
     pub(crate) deleting: bool,
     /// How it does.
@@ -85,6 +87,7 @@ impl Reader {
             component: applyset::member_of(object, &self.home),
             kept: leaving == Leaving::Stays,
             asks: leaving == Leaving::Asks,
+            changing: marks::changing(object),
             deleting: text("deletionTimestamp").is_some(),
             health: assessment.health,
             outcome: health::outcome(object, assessment.health),

@@ -52,6 +52,8 @@ pub(crate) struct Facts<G> {
     pub(crate) may_prune: bool,
     /// What becomes of drift.
     pub(crate) drift: Drift,
+    /// Is it to be left as it is, or left away?
+    pub(crate) leave: bool,
 }
 
 /// Why an object is applied.
@@ -89,6 +91,9 @@ pub(crate) fn decide<G>(facts: Facts<G>) -> Step<G> {
             Live::Present { prunable: false, .. } | Live::Absent => Step::Rest,
         };
     };
+    if facts.leave {
+        return Step::Rest;
+    }
     let cause = match (facts.applied, facts.live) {
         // What is being deleted takes no part in anything; it is made anew when it is gone.
         (_, Live::Deleting) => return Step::Expect,
@@ -138,6 +143,7 @@ mod tests {
             order: None,
             may_prune: true,
             drift: Drift::Repair,
+            leave: false,
         })
     }
 
@@ -222,6 +228,7 @@ mod tests {
                 order: None,
                 may_prune,
                 drift,
+                leave: false,
             })
     }
 

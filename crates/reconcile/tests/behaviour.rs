@@ -16,12 +16,16 @@ mod hooks;
 mod order;
 #[path = "behaviour/orders.rs"]
 mod orders;
+#[path = "behaviour/ownership.rs"]
+mod ownership;
 #[path = "behaviour/privilege.rs"]
 mod privilege;
 #[path = "behaviour/prune.rs"]
 mod prune;
 #[path = "behaviour/real.rs"]
 mod real;
+#[path = "behaviour/replace.rs"]
+mod replace;
 #[path = "behaviour/restart.rs"]
 mod restart;
 #[path = "behaviour/rig.rs"]

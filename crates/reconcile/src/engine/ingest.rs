@@ -9,6 +9,7 @@ use driftless_model::{
     hook::{self, Hook},
     kinds::{self, Scope as KindScope},
     manifest::Manifest,
+    marks::{self, Changing},
     name::ComponentName,
     order,
     view::{ComponentView, View},
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use super::{
     Engine,
     objection::objection,
-    state::{ComponentKey, Desired, Gate, Key, Serving},
+    state::{Claim, ComponentKey, Desired, Gate, Key, Serving},
 };
 use crate::applyset::{self, Scope};
 
@@ -135,6 +136,15 @@ impl Engine {
             } else {
                 keys.push(key);
             }
+            // Whoever owns it may be asked for again, and may be taken from.
+            if let Some(entry) = self.state.entry_mut(key)
+                && (entry.claim == Claim::Left || entry.issue.as_ref().is_some_and(|it| it.reason == "OwnedByOther"))
+            {
+                entry.claim = Claim::Unasked;
+                entry.retry = None;
+                entry.failures = 0;
+                touched.insert(key);
+            }
             if self.set_manifest(key, component, name, (manifest, hook, same_spec)) {
                 touched.insert(key);
             }
@@ -223,6 +233,7 @@ impl Engine {
             .then(|| order::read(&manifest.value()).ok())
             .flatten()
             .unwrap_or_default();
+        let marked = applyset::has_annotations(manifest).then(|| manifest.value());
         entry.desired = Some(Desired {
             component,
             wave: order.wave,
@@ -230,6 +241,8 @@ impl Engine {
             after: (!order.depends_on.is_empty()).then(|| order.depends_on.into()),
             digest: applyset::manifest_digest(manifest, name),
             force: applyset::forces_conflicts(manifest),
+            changing: marked.as_ref().map_or(Changing::Free, marks::changing),
+            replace: marked.as_ref().is_some_and(marks::is_replaced),
             drift: spec.drift,
             objection: objection(manifest, &spec),
             manifest: manifest.clone(),

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 pub(super) use self::{
     component::{Component, Parent},
     counts::Recount,
-    entry::{Desired, Entry, Issue, Live, Present},
+    entry::{Claim, Desired, Entry, Issue, Live, Present},
     hooks::Hooks,
     kind::{Kind, Serving},
     order::Waves,
@@ -65,6 +65,8 @@ pub(super) enum Gate {
     After(Key),
     /// The component's first hooks must have succeeded.
     Hooks(ComponentKey),
+    /// It must be known whose the object is, among others of its kind.
+    Claim(KindKey),
 }
 
 /// All of it.
@@ -269,6 +271,7 @@ impl State {
             member,
             kept: seen.kept,
             asks: seen.asks,
+            changing: seen.changing,
             deleting: seen.deleting,
             health: seen.health,
             outcome: seen.outcome,
@@ -306,9 +309,12 @@ impl State {
             applied: entry.applied,
             live: entry.plan_live(),
             gate: self.gate(entry),
-            order: self.order_gate(entry),
+            order: self
+                .order_gate(entry)
+                .or_else(|| entry.is_unclaimed().then_some(Gate::Claim(entry.kind))),
             may_prune: self.may_prune(key, entry),
             drift: entry.drift_mode(),
+            leave: entry.is_left_alone(),
         })
     }
 
@@ -331,6 +337,7 @@ impl State {
         parent()
             .or_else(|| entries().map(|key| Gate::Entry(*key)))
             .or_else(|| served().then_some(Gate::Kind(entry.kind)))
+            .or_else(|| entry.is_taken_away().then_some(Gate::Claim(entry.kind)))
     }
 
     /// Must what needs this namespace or CRD wait for it? Not for one that fails: what needs it is tried then and

@@ -9,13 +9,14 @@ use super::{
     Done, Engine, Timer,
     parents::seconds,
     prune::{self, Kept},
-    state::{ComponentKey, Key, KindKey, Live, Serving},
+    state::{Claim, ComponentKey, Key, KindKey, Live, Serving},
 };
 use crate::{
     api::{Api, Failure, Refusal},
     apply::Apply,
     applyset,
     digest::Digest,
+    immutable,
     live::Seen,
     plan::{self, Cause, Step},
     rights,
@@ -48,6 +49,9 @@ impl Engine {
     /// Hands out work while there is some and room for it.
     pub(super) fn dispatch(&mut self) {
         self.weigh_prunes();
+        if !self.server.is_doubtful() {
+            self.survey();
+        }
         while self.running < self.window && !self.server.is_doubtful() {
             let Some(key) = self.state.dequeue() else { return };
             match self.state.step(key) {
@@ -73,7 +77,7 @@ impl Engine {
             Live::Unknown | Live::Absent { .. } => None,
         };
         // In a repair every field is ours already: whoever has it now took it from us.
-        let force = desired.force || cause == Cause::Drifted;
+        let force = desired.force || cause == Cause::Drifted || entry.claim == Claim::TakenOver;
         // What was taken from us while a new manifest came is ours all the same.
         let taken: Box<[String]> = entry.change.iter().flat_map(|change| change.taken()).cloned().collect();
         let api = self.api_of(desired.component);
@@ -169,6 +173,7 @@ impl Engine {
             Err(failure) => {
                 if let Some(entry) = self.state.entry_mut(key) {
                     entry.busy = false;
+                    entry.claim = Claim::Unasked;
                     let owned = entry.applied.and_then(|applied| applied.owned);
                     self.expected.set(&entry.id, owned);
                 }
@@ -196,6 +201,7 @@ impl Engine {
         }
         let Some(entry) = self.state.entry_mut(key) else { return };
         entry.busy = false;
+        entry.claim = Claim::Unasked;
         entry.failures = 0;
         entry.issue = None;
         entry.drifted = None;
@@ -264,7 +270,7 @@ impl Engine {
     }
 
     /// Decides what a failure means and when the object is tried again.
-    fn on_failed(&mut self, key: Key, reason: &'static str, failure: &Failure) {
+    pub(super) fn on_failed(&mut self, key: Key, reason: &'static str, failure: &Failure) {
         self.counters.failed += 1;
         let Some(entry) = self.state.entry_mut(key) else { return };
         entry.failures += 1;
@@ -287,12 +293,18 @@ impl Engine {
         };
         let conflicts = refusal.conflicts();
         if !conflicts.is_empty() {
+            if self.take_over(key, &conflicts) {
+                return;
+            }
             self.retry_in(key, delay);
             return self.set_issue(key, "FieldConflict", conflict_text(&conflicts, delay));
         }
         if refusal.code == 404 && !refusal.lacks_namespace() && reason == "ApplyFailed" {
             self.retry_in(key, delay);
             return self.on_unknown_path(key, kind, delay);
+        }
+        if reason == "ApplyFailed" && immutable::is_immutable(refusal) {
+            return self.on_immutable(key, refusal, delay);
         }
         let delay = self.delay_after(refusal, delay);
         self.retry_in(key, delay);
@@ -302,6 +314,31 @@ impl Engine {
             reason,
             format!("{}; {hint}tried again in {}", failure.text(), seconds(delay)),
         );
+    }
+
+    /// It is deleted and made anew where its manifest asks for that, and it is ours.
+    fn on_immutable(&mut self, key: Key, refusal: &Refusal, delay: Duration) {
+        let Some(entry) = self.state.entry(key) else { return };
+        let ours = matches!(&entry.live, Live::Present(present) if present.member.is_some() && !present.deleting);
+        let asks = entry.desired.as_ref().is_some_and(|desired| desired.replace);
+        if asks && ours {
+            tracing::info!(object = %entry.id, "deleted to be made anew: {}", immutable::fields(refusal));
+            return self.start_prune(key);
+        }
+        self.retry_in(key, delay);
+        let how = if asks {
+            "it is not ours yet, hence not deleted: delete it by hand to have it made anew"
+        } else {
+            "put the old value back, or annotate the manifest with driftless.dev/replace: \"true\" to have the object \
+             deleted and made anew, or delete it by hand"
+        };
+        let message = format!(
+            "{} cannot be changed: the API server answered: {}; {how}; tried again in {}",
+            immutable::fields(refusal),
+            refusal.status.message.trim(),
+            seconds(delay)
+        );
+        self.set_issue(key, "ImmutableField", message);
     }
 
     /// Not even the path is known: the kind went away, or the version that the manifest is written in.
@@ -395,9 +432,6 @@ fn hint_for(refusal: &Refusal) -> Cow<'static, str> {
         403 if message.contains("being terminated") => "wait until its namespace is gone, and it is made anew; ",
         403 => "grant the agent's ServiceAccount this right; ",
         404 if refusal.lacks_namespace() => "create the namespace, or push it together with this object; ",
-        422 if message.contains("immutable") => {
-            "this field cannot be changed: delete the object to have it made anew; "
-        }
         400 | 422 => "push a manifest that the API server takes; ",
         _ => "",
     };

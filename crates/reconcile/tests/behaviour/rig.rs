@@ -242,6 +242,15 @@ impl Other {
             .expect("it can be scaled");
     }
 
+    /// Applies an object server-side, as that field manager.
+    pub(crate) async fn apply(&self, object: &Value, manager: &str) {
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        self.api(object)
+            .patch(name, &PatchParams::apply(manager), &Patch::Apply(object))
+            .await
+            .expect("it can be applied");
+    }
+
     pub(crate) async fn delete(&self, object: &Value) {
         let name = object["metadata"]["name"].as_str().expect("a name");
         self.api(object)

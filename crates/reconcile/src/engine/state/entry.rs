@@ -6,6 +6,7 @@ use driftless_model::{
     bundle::upkeep::Drift,
     hook::Hook,
     manifest::{Manifest, ManifestId},
+    marks::Changing,
     order,
     status::Health,
 };
@@ -27,6 +28,10 @@ pub(crate) struct Desired {
     pub(crate) digest: Digest,
     /// Does it take fields from others?
     pub(crate) force: bool,
+    /// What may be done to it.
+    pub(crate) changing: Changing,
+    /// Is it deleted and made anew where a field cannot be changed?
+    pub(crate) replace: bool,
     pub(crate) wave: i32,
     /// What it asks for, if it is a hook.
     pub(crate) hook: Option<Box<Hook>>,
@@ -38,6 +43,29 @@ pub(crate) struct Desired {
     pub(crate) objection: Option<Box<Objection>>,
     /// In which view it was seen last.
     pub(crate) round: u64,
+}
+
+impl Desired {
+    /// Is it left as it is where it exists?
+    pub(crate) fn leaves_existing(&self) -> bool {
+        self.changing != Changing::Free
+    }
+}
+
+/// What is known of the owner of an object that was never applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Claim {
+    /// Nothing, or nothing new enough.
+    #[default]
+    Unasked,
+    /// It is being asked.
+    Asked,
+    /// It does not exist, or may be applied all the same.
+    Free,
+    /// It exists, and is to be left as it is.
+    Left,
+    /// Its former owner's fields are ours now.
+    TakenOver,
 }
 
 /// What is known of the live object.
@@ -58,6 +86,8 @@ pub(crate) struct Present {
     pub(crate) kept: bool,
     /// Does it ask for a person's consent before it is deleted?
     pub(crate) asks: bool,
+    /// What may be done to it.
+    pub(crate) changing: Changing,
     pub(crate) deleting: bool,
     pub(crate) health: Health,
     pub(crate) outcome: Outcome,
@@ -127,6 +157,7 @@ pub(crate) struct Entry {
     pub(crate) repaired: Option<(Instant, u32)>,
     /// Repairs wait until then: somebody else keeps changing it.
     pub(crate) not_before: Option<Instant>,
+    pub(crate) claim: Claim,
     /// We asked for its deletion.
     pub(crate) pruning: bool,
     pub(crate) tally: Tally,
@@ -150,6 +181,7 @@ impl Entry {
             change: None,
             repaired: None,
             not_before: None,
+            claim: Claim::default(),
             pruning: false,
             tally: Tally::default(),
         }
@@ -167,6 +199,33 @@ impl Entry {
     pub(crate) fn hook(&self) -> Option<(&Desired, &Hook)> {
         let desired = self.desired.as_ref()?;
         Some((desired, desired.hook.as_deref()?))
+    }
+
+    /// Is it to be left as it is, or left away?
+    pub(crate) fn is_left_alone(&self) -> bool {
+        let wish = self.desired.as_ref().map_or(Changing::Free, |desired| desired.changing);
+        match &self.live {
+            _ if wish == Changing::Never => true,
+            Live::Present(present) => {
+                !present.deleting && (wish == Changing::OnlyMade || present.changing != Changing::Free)
+            }
+            Live::Absent { .. } => self.claim == Claim::Left,
+            Live::Unknown => self.claim == Claim::Left || wish == Changing::OnlyMade && self.applied.is_some(),
+        }
+    }
+
+    /// Is it not known whose it is, where it may be another's?
+    pub(crate) fn is_unclaimed(&self) -> bool {
+        let ours = match &self.live {
+            Live::Present(present) => present.member.is_some(),
+            Live::Unknown | Live::Absent { .. } => self.applied.is_some(),
+        };
+        !ours && !matches!(self.claim, Claim::Free | Claim::TakenOver)
+    }
+
+    /// Was it ours, and does it now say that it is another's?
+    pub(crate) fn is_taken_away(&self) -> bool {
+        matches!(&self.live, Live::Present(present) if present.member.is_none()) && self.is_unclaimed()
     }
 
     /// Does it ask for a person's consent before it is deleted?
@@ -206,6 +265,7 @@ impl Entry {
             order: None,
             may_prune: false,
             drift: self.drift_mode(),
+            leave: self.is_left_alone(),
         };
         self.desired.is_some() && matches!(plan::decide(facts), Step::Rest | Step::Leave)
     }
@@ -213,6 +273,7 @@ impl Entry {
     pub(crate) fn health(&self) -> Health {
         match &self.live {
             Live::Present(present) => present.health,
+            Live::Unknown | Live::Absent { .. } if self.is_left_alone() => Health::Current,
             Live::Unknown if self.applied.is_some() => Health::Unknown,
             Live::Absent { .. } if self.issue.is_some() => Health::NotFound,
             // Whoever deleted it was allowed to.

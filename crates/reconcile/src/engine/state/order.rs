@@ -94,7 +94,10 @@ impl Waves {
 impl Entry {
     /// Is it as desired, and does it do well? A Job has to be done.
     pub(crate) fn is_ready(&self) -> bool {
-        let well = matches!(&self.live, Live::Present(present) if present.outcome == Outcome::Done);
+        let well = match &self.live {
+            Live::Present(present) => present.outcome == Outcome::Done,
+            Live::Unknown | Live::Absent { .. } => self.is_left_alone(),
+        };
         well && self.is_synced()
     }
 }

@@ -1,0 +1,164 @@
+//! Whose are objects that exist before their first apply? Asked once for all new objects of a kind that are ready to
+//! be applied, and again whenever one of them is tried again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use driftless_model::{kinds, manifest::ManifestId};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::{
+    Done, Engine,
+    parents::seconds,
+    state::{Claim, Gate, Key, KindKey, Serving},
+};
+use crate::{
+    api::{Conflict, Failure, Resource},
+    ownership::{self, Owner},
+    survey,
+};
+
+/// Objects of a kind to look for.
+struct Look {
+    kind: KindKey,
+    resource: Arc<Resource>,
+    asked: Vec<(Key, ManifestId)>,
+}
+
+/// It is known what exists of some objects.
+pub(super) struct Surveyed {
+    kind: KindKey,
+    asked: Vec<(Key, ManifestId)>,
+    result: Result<BTreeMap<ManifestId, Value>, Failure>,
+}
+
+impl Engine {
+    /// An object is ready but for its owner: that is asked for, unless it was just now.
+    pub(super) fn ask_owner(&mut self, key: Key, kind: KindKey) {
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        if entry.retry.is_none() && entry.claim != Claim::Asked {
+            entry.claim = Claim::Asked;
+            self.unclaimed.entry(kind).or_default().push(key);
+        }
+    }
+
+    /// Asks for the owners of all that were found to be ready. Built-in kinds are asked for together, so that what is
+    /// ready at once is applied in order; any other may be of an API that does not answer.
+    pub(super) fn survey(&mut self) {
+        let mut built_in = Vec::new();
+        for (kind, keys) in std::mem::take(&mut self.unclaimed) {
+            let Some(look) = self.look_at(kind, keys) else { continue };
+            if kinds::scope(&look.resource.group, &look.resource.kind).is_some() {
+                built_in.push(look);
+            } else {
+                self.start_survey(vec![look]);
+            }
+        }
+        if !built_in.is_empty() {
+            self.start_survey(built_in);
+        }
+    }
+
+    fn look_at(&mut self, kind: KindKey, keys: Vec<Key>) -> Option<Look> {
+        let Serving::Served(resource) = &self.state.kind(kind).serving else {
+            for key in keys {
+                if let Some(entry) = self.state.entry_mut(key) {
+                    entry.claim = Claim::Unasked;
+                }
+                self.consider(key);
+            }
+            return None;
+        };
+        let resource = resource.clone();
+        let known = |key| Some((key, (*self.state.entry(key)?.id).clone()));
+        let asked = keys.into_iter().filter_map(known).collect();
+        Some(Look { kind, resource, asked })
+    }
+
+    fn start_survey(&mut self, looks: Vec<Look>) {
+        let api = self.api.clone();
+        self.workers.spawn(async move {
+            let mut tasks = JoinSet::new();
+            for Look { kind, resource, asked } in looks {
+                let api = api.clone();
+                tasks.spawn(async move {
+                    let ids: Vec<_> = asked.iter().map(|(_, id)| id.clone()).collect();
+                    let result = survey::look(&api, &resource, &ids).await;
+                    Surveyed { kind, asked, result }
+                });
+            }
+            Done::Surveyed(tasks.join_all().await)
+        });
+    }
+
+    pub(super) fn on_surveyed(&mut self, surveyed: Surveyed) {
+        let Surveyed { kind, asked, result } = surveyed;
+        for (key, id) in asked {
+            // It may have left, and its key may be another's.
+            if self.state.entry(key).is_none_or(|entry| *entry.id != id) {
+                continue;
+            }
+            match &result {
+                Ok(found) => self.on_owner(key, found.get(&id)),
+                Err(failure) => {
+                    if let Some(entry) = self.state.entry_mut(key) {
+                        entry.claim = Claim::Unasked;
+                    }
+                    self.on_failed(key, "ApplyFailed", failure);
+                }
+            }
+            self.touch(key);
+        }
+        self.open(Gate::Claim(kind));
+    }
+
+    fn on_owner(&mut self, key: Key, found: Option<&Value>) {
+        let Some(entry) = self.state.entry(key) else { return };
+        let Some(desired) = &entry.desired else { return };
+        let component = self.state.component(desired.component);
+        let owner = found.map_or(Owner::Nobody, |object| {
+            ownership::owner(object, &self.settings.namespace, &component.set)
+        });
+        let leave = found.is_some() && desired.leaves_existing();
+        let adopts = component.spec.adopt;
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        entry.claim = match owner {
+            _ if leave => Claim::Left,
+            Owner::Other(whose) if !adopts => {
+                entry.claim = Claim::Unasked;
+                return self.on_foreign(key, &whose);
+            }
+            Owner::Ours | Owner::Nobody | Owner::Other(_) => Claim::Free,
+        };
+    }
+
+    fn on_foreign(&mut self, key: Key, whose: &str) {
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        entry.failures += 1;
+        let delay = self.settings.backoff.delay(entry.failures, &mut self.rng);
+        self.retry_in(key, delay);
+        let message = format!(
+            "it exists and belongs to {whose}: set `adopt: true` on the component to take it over, or remove it there; \
+             looked at again in {}",
+            seconds(delay)
+        );
+        self.set_issue(key, "OwnedByOther", message);
+    }
+
+    /// Takes over the fields of a former owner, where the component adopts. Says whether it does.
+    pub(super) fn take_over(&mut self, key: Key, conflicts: &[Conflict]) -> bool {
+        let Some(desired) = self.state.entry(key).and_then(|entry| entry.desired.as_ref()) else {
+            return false;
+        };
+        let adopts = self.state.component(desired.component).spec.adopt;
+        let former = conflicts.iter().all(|conflict| ownership::is_former(&conflict.manager));
+        if adopts
+            && former
+            && let Some(entry) = self.state.entry_mut(key)
+        {
+            entry.claim = Claim::TakenOver;
+            entry.failures = 0;
+        }
+        adopts && former
+    }
+}
