@@ -26,6 +26,8 @@ async fn objects_are_written_and_deleted_as_the_account_and_all_else_as_the_agen
         )])))
         .await;
     // Also once it is gone for good.
+    running.handle.set_desired(view(&[]));
+    running.consent("shop").await;
     running.converge(&view(&[])).await;
     let requests = cluster.requests();
     let log: Vec<_> = requests.log().collect();
