@@ -9,7 +9,10 @@ use crate::{
     app::App,
     failure::Outcome,
     now,
-    output::{self, Table, age, health},
+    output::{
+        self, Table, age,
+        health::{self, State},
+    },
     prints::{self, Part, Prints, fields},
 };
 
@@ -115,7 +118,7 @@ fn table(clusters: &[Cluster], labels: &[String], now: Timestamp) -> String {
         let mut cells = vec![
             cluster.name.to_string(),
             cluster.channel.to_string(),
-            health::state(cluster).shown(),
+            state(cluster),
             status.map_or_else(dash, |status| health::shown(status.health())),
             objects.unwrap_or_else(dash),
             seen,
@@ -140,6 +143,15 @@ fn table(clusters: &[Cluster], labels: &[String], now: Timestamp) -> String {
         table.cells(cells);
     }
     table.render()
+}
+
+/// Where it stands; that it is paused also where another word matters more.
+fn state(cluster: &Cluster) -> String {
+    let state = health::state(cluster);
+    if state == State::Paused || cluster.orders.pauses.is_empty() {
+        return state.shown();
+    }
+    format!("{}, {}", state.shown(), State::Paused.shown())
 }
 
 /// The head of a label's column, as kubectl has it: the last part of its key.

@@ -113,6 +113,10 @@ impl State {
         let Some(hooks) = &component.hooks else {
             return Step::Rest;
         };
+        // Nothing is run, and what has ended is not deleted either.
+        if component.paused.is_some() {
+            return Step::Await(Gate::Paused(desired.component));
+        }
         let unsaved = Gate::Parent(desired.component);
         let active = self.active_hooks(desired.component);
         let Some((phase, _)) = active.into_iter().find(|(_, active)| *active == key) else {
