@@ -17,6 +17,7 @@ use driftless_model::{
     name::ClusterName,
     order,
     render::{self, Plan, Problem},
+    rule,
     view::ClusterFacts,
 };
 use tokio::sync::OnceCell;
@@ -118,6 +119,10 @@ impl<'a> Followers<'a> {
         for component in components {
             let problems = render::check(&component.bundle);
             lines.extend(problems.iter().map(|problem| placed(component, problem)));
+            lines.extend(rule::check(&component.bundle.spec().health).iter().map(|fault| {
+                let place = written(component, &format!("/health/{}/{}", fault.rule, fault.field));
+                format!("{place}component `{}`: {fault}", component.bundle.component)
+            }));
             lines.extend(order::check(&component.bundle).iter().map(|problem| {
                 let place = problem.object().map_or_else(String::new, |id| place_of(component, id));
                 format!("{place}component `{}`: {problem}", component.bundle.component)

@@ -14,7 +14,7 @@
 //! What a cluster makes of it: [`view`] (directive, snapshot, cluster → manifests) and [`diff`]. Clusters differ by
 //! a component's [`selector`], its [`overlay`]s and the variables of [`substitute`], which [`render`] puts together;
 //! [`effect`] says what a change does to a whole fleet, group by group. [`order`] is in which
-//! order objects come and go, [`hook`] what is run once per version.
+//! order objects come and go, [`hook`] what is run once per version, [`rule`] how health is told.
 //!
 //! What people ask of it: [`history`] (when did a field change, and who set each line), [`explain`] (why a cluster is not
 //! as it should be), and [`mod@reference`] (which object is meant).
@@ -47,6 +47,7 @@ pub mod orders;
 pub mod overlay;
 pub mod reference;
 pub mod render;
+pub mod rule;
 pub mod selector;
 pub mod shared;
 pub mod snapshot;

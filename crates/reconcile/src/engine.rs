@@ -149,6 +149,7 @@ impl Engine {
                 manager: manager.clone(),
                 home: home.clone(),
                 clock,
+                rules: Arc::default(),
             }),
             expected: Arc::default(),
             parents: Parents {

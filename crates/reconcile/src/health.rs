@@ -1,11 +1,17 @@
 //! How a live object does, by the rules of
 //! [kstatus](https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md): a pure function of the
-//! object and the time.
+//! object, its component's rule and the time.
 //!
-//! Called for every object that a response or a watch brings. Two kinds go beyond kstatus, which calls them current
-//! as soon as they exist: an APIService is current once it is available, a Namespace once it is active.
+//! Called for every object that a response or a watch brings. Some kinds go beyond kstatus, which calls them current
+//! as soon as they exist: an APIService is current once it is available, a Namespace once it is active, a
+//! HorizontalPodAutoscaler unless it says that it cannot scale; a claim whose volume is lost has failed. An Ingress is
+//! current as it is: many controllers never write an address.
 
-use driftless_model::{manifest::split_api_version, status::Health};
+use driftless_model::{
+    manifest::split_api_version,
+    rule::{Rule, Verdict},
+    status::Health,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -88,8 +94,15 @@ pub fn outcome(object: &Value, health: Health) -> Outcome {
     }
 }
 
-/// Assesses a live object, given whole, status included.
-pub fn assess(object: &Value, now: Timestamp) -> Assessment {
+/// Assesses a live object, given whole, status included. A `rule` of its component goes before those of its kind, but
+/// not before what is true of all objects: that they are being deleted, or were not seen by their controller.
+pub fn assess(object: &Value, rule: Option<&Rule>, now: Timestamp) -> Assessment {
+    if let Some(assessment) = by_metadata(object) {
+        return assessment;
+    }
+    if let Some(rule) = rule {
+        return by_rule(object, rule);
+    }
     if let Some(assessment) = by_any_kind(object) {
         return assessment;
     }
@@ -98,7 +111,9 @@ pub fn assess(object: &Value, now: Timestamp) -> Assessment {
         ("apps", "Deployment") => deployment(object),
         ("apps", "StatefulSet") => stateful_set(object),
         ("apps", "DaemonSet") => daemon_set(object),
-        ("apps", "ReplicaSet") => replica_set(object),
+        ("apps", "ReplicaSet") | ("", "ReplicationController") => replica_set(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(object),
+        ("networking.k8s.io", "Ingress") => Assessment::current(),
         ("", "Pod") => pod(object, now),
         ("batch", "Job") => job(object),
         ("", "PersistentVolumeClaim") => claim(object),
@@ -113,8 +128,22 @@ pub fn assess(object: &Value, now: Timestamp) -> Assessment {
     }
 }
 
-/// The rules that go before those of the kind: deletion, generation, `Reconciling` and `Stalled`.
-fn by_any_kind(object: &Value) -> Option<Assessment> {
+fn by_rule(object: &Value, rule: &Rule) -> Assessment {
+    match rule.judge(object) {
+        Verdict::Healthy => Assessment::current(),
+        Verdict::Failed => Assessment::failed(format!("by its component's health rule: {}", rule.failed())),
+        Verdict::Pending => {
+            Assessment::in_progress(format!("by its component's health rule not yet: {}", rule.healthy()))
+        }
+        Verdict::Unknown(message) => Assessment {
+            health: Health::Unknown,
+            message,
+        },
+    }
+}
+
+/// What is true of all objects: deletion and generation.
+fn by_metadata(object: &Value) -> Option<Assessment> {
     if !text(object, "/metadata/deletionTimestamp").is_empty() {
         let mut message = "it is being deleted".to_owned();
         let finalizers: Vec<_> = items(object, "/metadata/finalizers")
@@ -141,6 +170,11 @@ fn by_any_kind(object: &Value) -> Option<Assessment> {
         let message = format!("its controller has seen generation {observed}, the latest is {generation}");
         return Some(Assessment::in_progress(message));
     }
+    None
+}
+
+/// The rules that go before those of the kind: `Reconciling` and `Stalled`.
+fn by_any_kind(object: &Value) -> Option<Assessment> {
     conditions(object).find_map(|condition| match (condition.kind, condition.is_true()) {
         ("Reconciling", true) => Some(Assessment::in_progress(condition.because())),
         ("Stalled", true) => Some(Assessment::failed(condition.because())),
@@ -289,9 +323,23 @@ fn job(object: &Value) -> Assessment {
     }
 }
 
+/// It cannot scale without what it needs to know. Before anything is known of it, it is on its way.
+fn autoscaler(object: &Value) -> Assessment {
+    for condition in conditions(object) {
+        match (condition.kind, condition.status) {
+            // Where what it scales is scaled to zero, it rests.
+            ("ScalingActive", "False") if condition.reason == "ScalingDisabled" => {}
+            ("AbleToScale" | "ScalingActive", "False") => return Assessment::in_progress(condition.because()),
+            _ => {}
+        }
+    }
+    Assessment::current()
+}
+
 fn claim(object: &Value) -> Assessment {
     match text(object, "/status/phase") {
         "Bound" => Assessment::current(),
+        "Lost" => Assessment::failed("its volume is lost"),
         "" => Assessment::in_progress("it is not bound yet"),
         phase => Assessment::in_progress(format!("it is not bound: its phase is {phase}")),
     }

@@ -10,7 +10,8 @@
 //! [`health`] (how it does), [`hooks`] (what runs once per version), [`applyset`] (what belongs to a component),
 //! [`record`] (what was applied, across restarts), [`backoff`] (when to try again), [`budget`] (may what left go without
 //! a person's consent), [`change`] (who changed what), [`ignored`] (fields that others decide), [`ownership`] (whose is
-//! what exists already), [`immutable`] (what cannot be changed).
+//! what exists already), [`immutable`] (what cannot be changed), [`rules`] (a component's own idea of
+//! health).
 //!
 //! I/O: [`api`] (requests), [`apply`] (one object), [`discovery`] (which kinds are served), [`watch`] (one per kind),
 //! [`parent`] (the ApplySets' parents), [`survey`] (what exists before a first apply). What they bring is reduced to a
@@ -38,6 +39,7 @@ mod parent;
 mod plan;
 mod record;
 mod rights;
+mod rules;
 mod survey;
 mod watch;
 

@@ -2,6 +2,8 @@
 //!
 //! Called with every object that a response or a watch brings; the object is dropped afterwards.
 
+use std::sync::Arc;
+
 use driftless_model::{
     manifest::ManifestId,
     marks::{self, Changing, Leaving},
@@ -18,6 +20,7 @@ use crate::{
     digest::Digest,
     health::{self, Outcome},
     hooks, owned,
+    rules::Rules,
 };
 
 /// What one look at a live object told.
@@ -63,6 +66,8 @@ pub(crate) struct Reader {
     /// Where the parents of our ApplySets are.
     pub(crate) home: String,
     pub(crate) clock: Clock,
+    /// How components tell the health of some kinds.
+    pub(crate) rules: Arc<Rules>,
 }
 
 impl Reader {
@@ -71,7 +76,11 @@ impl Reader {
         let metadata = object.get("metadata")?;
         let text = |field: &str| metadata.get(field).and_then(Value::as_str);
         let now: Timestamp = (self.clock)();
-        let assessment = health::assess(object, now);
+        let component = applyset::member_of(object, &self.home);
+        let rule = component
+            .as_ref()
+            .and_then(|component| self.rules.find(component, group, kind));
+        let assessment = health::assess(object, rule.as_deref(), now);
         let leaving = marks::leaving(object);
         let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
         Some(Seen {
@@ -84,7 +93,7 @@ impl Reader {
             version: api_version.rsplit('/').next().unwrap_or_default().to_owned(),
             revision: revision(text("resourceVersion")),
             owned: owned::digest(object, &self.manager),
-            component: applyset::member_of(object, &self.home),
+            component,
             kept: leaving == Leaving::Stays,
             asks: leaving == Leaving::Asks,
             changing: marks::changing(object),
@@ -135,6 +144,7 @@ mod tests {
             manager: "driftless".to_owned(),
             home: "driftless-system".to_owned(),
             clock: || Timestamp::UNIX_EPOCH,
+            rules: Arc::default(),
         };
         let shop: ComponentName = "shop".parse().unwrap();
         let object = json!({"apiVersion": "example.com/v1beta1", "kind": "Widget", "metadata": {

@@ -30,3 +30,5 @@ mod replace;
 mod restart;
 #[path = "behaviour/rig.rs"]
 mod rig;
+#[path = "behaviour/rules.rs"]
+mod rules;

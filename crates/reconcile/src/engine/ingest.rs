@@ -73,6 +73,7 @@ impl Engine {
                 component.needs.clear();
                 component.waves.restart();
                 component.dirty = true;
+                self.reader.rules.set(&component.name, &[]);
                 let mut keys = std::mem::take(&mut component.keys);
                 component.aside = 0;
                 component.recorded = false;
@@ -177,6 +178,7 @@ impl Engine {
             self.state.to_weigh.insert(component);
         }
         self.begin_hooks(component, desired.version, hooks, was_applied);
+        self.set_rules(name, &desired.spec.health);
         self.drop_desired(component, old, touched);
     }
 

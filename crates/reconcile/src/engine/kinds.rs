@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use driftless_model::status::Health;
+use driftless_model::{bundle::HealthRule, name::ComponentName, status::Health};
 use tokio::time::Instant;
 
 use super::{
@@ -107,6 +107,21 @@ impl Engine {
         self.watched.remove(&id);
         // Only objects that asked to be kept can be left; they are nobody's concern any more.
         self.lose_sight(key);
+    }
+
+    /// Takes in how a component tells health. Objects whose rule changed are looked at anew: only health is kept of them.
+    pub(super) fn set_rules(&mut self, component: &ComponentName, rules: &[HealthRule]) {
+        for (group, name) in self.reader.rules.set(component, rules) {
+            let Some(key) = self.state.find_kind(&group, &name) else {
+                continue;
+            };
+            let kind = self.state.kind_mut(key);
+            kind.listed = false;
+            if let Some((id, handle)) = kind.watch.take() {
+                handle.abort();
+                self.watched.remove(&id);
+            }
+        }
     }
 
     /// Nothing is known of a kind's objects any more, and nothing of them is there as far as we are concerned.

@@ -19,6 +19,7 @@ fn check(api_version: &str, kind: &str, table: &[(Value, Value, Health, &str)]) 
     for (spec, status, health, message) in table {
         let assessment = assess(
             &object(api_version, kind, spec.clone(), status.clone()),
+            None,
             NOW.parse().unwrap(),
         );
         assert_eq!(
@@ -203,7 +204,7 @@ fn pods() {
     );
     let mut young = object("v1", "Pod", json!({}), unschedulable);
     young["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:50Z");
-    assert_eq!(assess(&young, NOW.parse().unwrap()).health, InProgress);
+    assert_eq!(assess(&young, None, NOW.parse().unwrap()).health, InProgress);
 }
 
 #[test]
@@ -345,7 +346,7 @@ fn what_is_being_deleted_is_terminating_and_names_its_finalizers() {
     let mut widget = object("example.com/v1", "Widget", json!({}), json!({}));
     widget["metadata"]["deletionTimestamp"] = json!(NOW);
     widget["metadata"]["finalizers"] = json!(["a.example.com/x"]);
-    let assessment = assess(&widget, NOW.parse().unwrap());
+    let assessment = assess(&widget, None, NOW.parse().unwrap());
     assert_eq!(assessment.health, Terminating);
     assert_eq!(
         assessment.message,
@@ -361,6 +362,71 @@ fn terminating_namespace_says_what_holds_it() {
     ]});
     let mut namespace = object("v1", "Namespace", json!({}), status);
     namespace["metadata"]["deletionTimestamp"] = json!(NOW);
-    let assessment = assess(&namespace, NOW.parse().unwrap());
+    let assessment = assess(&namespace, None, NOW.parse().unwrap());
     assert_eq!(assessment.message, "it is being deleted; SomeResourcesRemain: why");
+}
+
+#[test]
+fn autoscaler_that_cannot_scale_says_why() {
+    let conditions = |kind: &str, status: &str, reason: &str| json!({"conditions": [condition(kind, status, reason)]});
+    check(
+        "autoscaling/v2",
+        "HorizontalPodAutoscaler",
+        &[
+            (json!({}), json!({}), Current, ""),
+            (
+                json!({}),
+                conditions("ScalingActive", "True", "ValidMetricFound"),
+                Current,
+                "",
+            ),
+            (
+                json!({}),
+                conditions("ScalingActive", "False", "ScalingDisabled"),
+                Current,
+                "",
+            ),
+            (
+                json!({}),
+                conditions("ScalingActive", "False", "FailedGetResourceMetric"),
+                InProgress,
+                "FailedGetResourceMetric: why",
+            ),
+            (
+                json!({}),
+                conditions("AbleToScale", "False", "FailedGetScale"),
+                InProgress,
+                "FailedGetScale: why",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn who_waits_for_a_job_or_pod_waits_for_its_end_and_for_a_claim_not_at_all() {
+    let outcome_of = |api_version: &str, kind: &str, spec: Value, status: Value| {
+        let object = object(api_version, kind, spec, status);
+        outcome(&object, assess(&object, None, NOW.parse().unwrap()).health)
+    };
+    let job = |status| outcome_of("batch/v1", "Job", json!({}), status);
+    assert_eq!(job(json!({"startTime": NOW, "active": 1})), Outcome::Pending);
+    assert_eq!(
+        job(json!({"conditions": [condition("Complete", "True", "Done")]})),
+        Outcome::Done
+    );
+    assert_eq!(
+        job(json!({"conditions": [condition("Failed", "True", "BackoffLimitExceeded")]})),
+        Outcome::Failed
+    );
+    let pod = |policy: &str, phase: &str| {
+        let ready = json!({"phase": phase, "conditions": [condition("Ready", "True", "")]});
+        outcome_of("v1", "Pod", json!({ "restartPolicy": policy }), ready)
+    };
+    assert_eq!(pod("Always", "Running"), Outcome::Done);
+    assert_eq!(pod("Never", "Running"), Outcome::Pending);
+    assert_eq!(pod("Never", "Succeeded"), Outcome::Done);
+    assert_eq!(pod("Never", "Failed"), Outcome::Failed);
+    let claim = |phase: &str| outcome_of("v1", "PersistentVolumeClaim", json!({}), json!({ "phase": phase }));
+    assert_eq!(claim("Pending"), Outcome::Done);
+    assert_eq!(claim("Lost"), Outcome::Failed);
 }

@@ -9,7 +9,7 @@ use driftless_model::{
     name::{ChannelName, ComponentName},
     order,
     render::{self, Plan},
-    substitute,
+    rule, substitute,
 };
 
 use crate::failure::Failure;
@@ -39,6 +39,7 @@ pub(super) fn check(
         .map_err(|error| Failure::Argument(format!("the bundle of component `{component}` is refused: {error}")))?;
     let mut problems: Vec<_> = render::check(&bundle).iter().map(ToString::to_string).collect();
     problems.extend(order::check(&bundle).iter().map(ToString::to_string));
+    problems.extend(rule::check(&bundle.spec().health).iter().map(ToString::to_string));
     if problems.is_empty() {
         problems = on_clusters(&bundle, fleet, channel);
     }
