@@ -96,7 +96,7 @@ pub(crate) fn is_item(item: &Value, index: usize, step: &str) -> bool {
     };
     match item.get(name) {
         Some(Value::String(text)) => text == wanted,
-        Some(value) => value.to_string() == wanted,
+        Some(value) => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| wanted == *value),
         None => false,
     }
 }

@@ -171,7 +171,7 @@ impl Allow {
     ///
     /// # Errors
     /// When it may not; says why and what to do.
-    pub fn check(&self, id: &ManifestId) -> Result<(), NotAllowed> {
+    pub fn check(&self, id: &ManifestId) -> Result<(), Box<NotAllowed>> {
         let list = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let kind = if id.group.is_empty() {
             id.kind.clone()
@@ -179,25 +179,25 @@ impl Allow {
             format!("{}.{}", id.kind, id.group)
         };
         if !self.kinds.is_empty() && !self.kinds.contains(&kind) {
-            return Err(NotAllowed::Kind {
+            return Err(Box::new(NotAllowed::Kind {
                 id: id.clone(),
                 kind,
                 allowed: list(&self.kinds),
-            });
+            }));
         }
         let allowed = || list(&self.namespaces);
         match &id.namespace {
             _ if self.namespaces.is_empty() => Ok(()),
             Some(namespace) if self.namespaces.contains(namespace) => Ok(()),
-            Some(namespace) => Err(NotAllowed::Namespace {
+            Some(namespace) => Err(Box::new(NotAllowed::Namespace {
                 id: id.clone(),
                 namespace: namespace.clone(),
                 allowed: allowed(),
-            }),
-            None => Err(NotAllowed::NoNamespace {
+            })),
+            None => Err(Box::new(NotAllowed::NoNamespace {
                 id: id.clone(),
                 allowed: allowed(),
-            }),
+            })),
         }
     }
 

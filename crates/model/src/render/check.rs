@@ -110,7 +110,12 @@ pub fn check(bundle: &Bundle) -> Vec<Problem> {
     let added = overlays.iter().flat_map(|overlay| &overlay.add);
     let allow = &bundle.spec().allow;
     for manifest in bundle.manifests().chain(added) {
-        problems.extend(allow.check(manifest.id()).err().map(Problem::NotAllowed));
+        problems.extend(
+            allow
+                .check(manifest.id())
+                .err()
+                .map(|problem| Problem::NotAllowed(*problem)),
+        );
         if ignored::is_concerned(manifest.canonical())
             && let Err(wrong) = ignored::read(&manifest.value())
         {

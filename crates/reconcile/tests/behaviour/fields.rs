@@ -57,10 +57,10 @@ async fn ignored_field_is_applied_once_and_then_left_to_the_other(client: kube::
         report
             .last_repair
             .as_ref()
-            .unwrap()
+            .expect("it was just waited for")
             .change
             .as_ref()
-            .unwrap()
+            .expect("it was just waited for")
             .to_string(),
         "`somebody` changed .spec.template.spec.containers[name=\"web\"].image"
     );
@@ -107,7 +107,7 @@ async fn fight_with_an_autoscaler_is_told_with_the_way_out(client: kube::Client)
             problem(report, "shop").is_some_and(|it| it.reason == "DriftRepeats")
         })
         .await;
-    let fight = problem(&report, "shop").unwrap();
+    let fight = problem(&report, "shop").expect("it was just waited for");
     assert!(
         fight
             .message
