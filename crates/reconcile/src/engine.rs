@@ -15,6 +15,7 @@
 //! - [`orders`]: what people ask for by hand, pauses above all.
 //! - [`prune`]: what may be deleted, and how.
 //! - [`work`]: applies and deletions, and what their failures mean.
+//! - [`stuck`]: deletions that do not come to their end.
 //! - [`server`]: is the API server there at all?
 //! - [`report`]: what is told.
 
@@ -31,6 +32,7 @@ mod prune;
 mod report;
 mod server;
 mod state;
+mod stuck;
 mod work;
 
 use std::{
@@ -77,6 +79,7 @@ enum Timer {
     Parent(ComponentKey),
     Record(ComponentKey),
     Waves(ComponentKey),
+    Stuck(Key),
     Parents,
     Server,
     Orders,
@@ -92,6 +95,7 @@ enum Done {
     ParentWritten(parents::Written),
     ParentDeleted(ComponentKey, Result<(), crate::api::Failure>),
     Surveyed(Vec<claims::Surveyed>),
+    HookTaken(Key, String),
     Probed(Result<String, crate::api::Failure>),
 }
 
@@ -117,6 +121,8 @@ pub(crate) struct Engine {
     /// Components of whose hooks, or of whose readiness, there is news.
     hooks_due: BTreeSet<ComponentKey>,
     workers: JoinSet<Done>,
+    /// Objects that are being deleted, and when that takes too long.
+    deleting: BTreeMap<Key, Instant>,
     /// Objects whose owner is to be asked for.
     unclaimed: BTreeMap<KindKey, Vec<Key>>,
     /// Applies and deletions under way, and how many may be.
@@ -173,6 +179,7 @@ impl Engine {
             collisions: Vec::new(),
             hooks_due: BTreeSet::new(),
             workers: JoinSet::new(),
+            deleting: BTreeMap::new(),
             unclaimed: BTreeMap::new(),
             running: 0,
             watches: JoinSet::new(),
@@ -223,6 +230,7 @@ impl Engine {
             Done::ParentWritten(written) => self.on_parent_written(written),
             Done::ParentDeleted(component, result) => self.on_parent_deleted(component, result),
             Done::Surveyed(surveyed) => surveyed.into_iter().for_each(|it| self.on_surveyed(it)),
+            Done::HookTaken(key, whose) => self.on_hook_taken(key, &whose),
             Done::Probed(result) => self.on_probed(result),
         }
     }
@@ -264,6 +272,7 @@ impl Engine {
                 }
                 Timer::Record(key) => self.tend_parent(key),
                 Timer::Waves(key) => self.on_waves_due(key),
+                Timer::Stuck(key) => self.on_stuck_due(key, at),
                 Timer::Parents => self.read_parents(),
                 Timer::Server => self.look(),
                 Timer::Orders => self.on_orders_time(at),
@@ -274,6 +283,7 @@ impl Engine {
 
     /// Counts an object anew and considers it and whatever its change may have set free.
     fn touch(&mut self, key: Key) {
+        self.note_deleting(key);
         let recounts = self.state.settle(key);
         self.consider(key);
         self.hooks_due.extend(self.state.hook_owner(key));

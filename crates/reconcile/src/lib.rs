@@ -83,6 +83,8 @@ pub struct Settings {
     pub report_every: Duration,
     /// How long a wave may be without progress before the next one starts all the same.
     pub wave_deadline: Duration,
+    /// How long a deletion may take before it is told of.
+    pub stuck_after: Duration,
 }
 
 impl Default for Settings {
@@ -98,6 +100,7 @@ impl Default for Settings {
             record_after: Duration::from_secs(1),
             report_every: Duration::from_millis(200),
             wave_deadline: Duration::from_secs(300),
+            stuck_after: Duration::from_secs(60),
         }
     }
 }

@@ -32,3 +32,5 @@ mod restart;
 mod rig;
 #[path = "behaviour/rules.rs"]
 mod rules;
+#[path = "behaviour/stuck.rs"]
+mod stuck;

@@ -2,6 +2,7 @@
 //!
 //! Where the two differ in what a test observes, the simulator is wrong.
 
+mod adoption;
 mod apply;
 mod differing;
 mod disputes;

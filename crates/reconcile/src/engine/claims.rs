@@ -132,7 +132,7 @@ impl Engine {
         };
     }
 
-    fn on_foreign(&mut self, key: Key, whose: &str) {
+    pub(super) fn on_foreign(&mut self, key: Key, whose: &str) {
         let Some(entry) = self.state.entry_mut(key) else { return };
         entry.failures += 1;
         let delay = self.settings.backoff.delay(entry.failures, &mut self.rng);

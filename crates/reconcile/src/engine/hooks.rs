@@ -6,7 +6,7 @@ use driftless_model::{
     status::Problem,
 };
 use rand::RngCore as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
     api, applyset,
     health::Outcome,
     hooks::{Run, Stage},
+    ownership::{self, Owner},
     plan::Cause,
 };
 
@@ -173,6 +174,11 @@ impl Engine {
         let body = applyset::hook_body(&desired.manifest, &component.name, &hooks.run.mark(phase));
         let path = resource.object_path(desired.manifest.version(), &entry.id);
         let (resource, clears, digest) = (resource.clone(), hook.delete.before, desired.digest);
+        let (home, set, adopts) = (
+            self.settings.namespace.clone(),
+            component.set.clone(),
+            component.spec.adopt,
+        );
         let (api, reader, manager) = (
             self.api_of(desired.component),
             self.reader.clone(),
@@ -183,8 +189,14 @@ impl Engine {
                 .rsplit_once('/')
                 .map_or(path.as_str(), |(collection, _)| collection);
             let answer = api.create(collection, &manager, body).await;
-            if clears && answer.as_ref().is_err_and(|failure| failure.code() == Some(409)) {
-                clear(&api, &path).await;
+            if answer.as_ref().is_err_and(|failure| failure.code() == Some(409))
+                && let Some(live) = in_place(&api, &path).await
+            {
+                match ownership::owner(&live, &home, &set) {
+                    Owner::Other(whose) if !adopts => return Done::HookTaken(key, whose),
+                    Owner::Ours | Owner::Nobody | Owner::Other(_) if clears => clear(&api, &path, &live).await,
+                    Owner::Ours | Owner::Nobody | Owner::Other(_) => {}
+                }
             }
             let result = answer.map(|object| reader.read(&object, &resource.group, &resource.kind));
             Done::Applied(work::Applied {
@@ -197,14 +209,28 @@ impl Engine {
         });
         self.mark_busy(key);
     }
+
+    /// In a hook's place is an object of another tool, which stays.
+    pub(super) fn on_hook_taken(&mut self, key: Key, whose: &str) {
+        self.running -= 1;
+        self.counters.failed += 1;
+        if let Some(entry) = self.state.entry_mut(key) {
+            entry.busy = false;
+        }
+        self.on_foreign(key, whose);
+        self.touch(key);
+    }
+}
+
+/// What is in a hook's place.
+async fn in_place(api: &api::Api, path: &str) -> Option<Value> {
+    api::parse(&api.get(path).await.ok()?).ok()
 }
 
 /// Deletes what is in a hook's place, if it is a hook too: of an installation by another tool. Whether that works is
 /// seen when the hook is made again.
-async fn clear(api: &api::Api, path: &str) {
-    let Ok(bytes) = api.get(path).await else { return };
-    let Ok(live) = api::parse(&bytes) else { return };
-    if hook::is_marked(&live) {
+async fn clear(api: &api::Api, path: &str, live: &Value) {
+    if hook::is_marked(live) {
         let options = json!({"propagationPolicy": "Background", "preconditions": {"uid": live["metadata"]["uid"]}});
         if let Err(failure) = api.delete(path, &options).await {
             tracing::debug!(path, "{}", failure.text());

@@ -354,7 +354,8 @@ impl State {
             return false;
         }
         let ready = entry.is_synced() && (entry.id.kind == "Namespace" || entry.health() == Health::Current);
-        entry.desired.is_some() && entry.issue.is_none() && !ready
+        let fails = entry.issue.as_ref().is_some_and(|issue| issue.reason != Issue::STUCK);
+        entry.desired.is_some() && !fails && !ready
     }
 
     fn may_prune(&self, key: Key, entry: &Entry) -> bool {

@@ -220,3 +220,30 @@ async fn hook_of_another_tool_makes_room_and_what_is_no_hook_does_not() {
     assert_eq!(problem(&report, "shop").unwrap().reason, "ApplyFailed");
     assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn hook_of_a_release_of_another_tool_stays_until_the_component_adopts() {
+    let (cluster, other) = simulated();
+    other.create(&namespace("shop")).await;
+    let theirs = json!({"argocd.argoproj.io/hook": "PreSync",
+        "argocd.argoproj.io/tracking-id": "web:batch/Job:shop/before"});
+    other.create(&job("before", "a:old", &theirs)).await;
+    let before = other.get(&hook("before", "", "")).await.unwrap();
+    let running = Running::start(cluster.client());
+    let desired = view(&[("shop", &[config_map("a", "1"), hook("before", "PreSync", "a:1")])]);
+    running.handle.set_desired(desired.clone());
+    let report = running
+        .until("told", |report| problem_with(report, "shop", "OwnedByOther").is_some())
+        .await;
+    let told = problem_with(&report, "shop", "OwnedByOther").unwrap();
+    assert!(told.message.contains("Argo CD's application `web`"), "{}", told.message);
+    time_passes(Duration::from_secs(600)).await;
+    assert_eq!(other.get(&hook("before", "", "")).await.unwrap(), before);
+    assert_eq!(cluster.requests().count("delete", "jobs"), 0);
+
+    running
+        .converge(&keeping(&desired, "shop", |spec| spec.adopt = true))
+        .await;
+    let live = other.get(&hook("before", "", "")).await.unwrap();
+    assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "a:1");
+}

@@ -113,6 +113,8 @@ pub(crate) struct Issue {
 impl Issue {
     /// Drift that is only reported.
     pub(crate) const DRIFTED: &'static str = "Drifted";
+    /// A deletion that does not come to its end.
+    pub(crate) const STUCK: &'static str = "StuckDeleting";
 
     /// Does it keep the object from being as desired?
     pub(crate) fn blocks(&self) -> bool {
