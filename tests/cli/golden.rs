@@ -254,6 +254,27 @@ async fn script(golden: &mut Golden) -> Result<()> {
     golden
         .case("jsonpath-broken", &["version", "-o", "jsonpath={.x"])
         .await?;
+    let pause = ["pause", "edge-1", "--for", "2h", "--reason", "a migration"];
+    golden.case("pause", &pause).await?;
+    golden
+        .case(
+            "pause-component",
+            &["pause", "-l", "region=eu", "shop", "--reason", "a test", "-o", "json"],
+        )
+        .await?;
+    golden
+        .case("pause-unknown", &["pause", "edge-1", "shpo", "--reason", "a test"])
+        .await?;
+    golden.case("clusters-paused", &["clusters"]).await?;
+    golden
+        .case("clusters-paused-json", &["clusters", "--channel", "prod", "-o", "json"])
+        .await?;
+    golden.case("resume-component", &["resume", "edge-1", "shop"]).await?;
+    golden.in_forms("resume", &["resume", "edge-1"], &["name"]).await?;
+    golden.case("reconcile", &["reconcile", "edge-1", "core-1"]).await?;
+    golden
+        .case("approve-prune-none", &["approve-prune", "edge-1", "shop"])
+        .await?;
     golden.case("context-use", &["context", "use", "local"]).await?;
     golden.case("context-remove", &["context", "remove", "local"]).await?;
     golden.case("help", &["--help"]).await?;
