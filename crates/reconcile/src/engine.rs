@@ -17,10 +17,11 @@
 //! - [`work`]: applies and deletions, and what their failures mean.
 //! - [`stuck`]: deletions that do not come to their end.
 //! - [`server`]: is the API server there at all?
-//! - [`report`]: what is told.
+//! - [`report`]: what is told, and [`events`]: what is told in the cluster.
 
 mod claims;
 mod drift;
+mod events;
 mod hooks;
 mod ingest;
 mod kinds;
@@ -97,6 +98,7 @@ enum Done {
     Surveyed(Vec<claims::Surveyed>),
     HookTaken(Key, String),
     Probed(Result<String, crate::api::Failure>),
+    EventSent(Result<(), crate::api::Failure>),
 }
 
 /// See the module's page.
@@ -137,6 +139,7 @@ pub(crate) struct Engine {
     counters: Counters,
     last_repair: Option<Repair>,
     telling: report::Telling,
+    told: events::Events,
 }
 
 impl Engine {
@@ -191,6 +194,7 @@ impl Engine {
             counters: Counters::default(),
             last_repair: None,
             telling: report::Telling::default(),
+            told: events::Events::default(),
         }
     }
 
@@ -232,6 +236,7 @@ impl Engine {
             Done::Surveyed(surveyed) => surveyed.into_iter().for_each(|it| self.on_surveyed(it)),
             Done::HookTaken(key, whose) => self.on_hook_taken(key, &whose),
             Done::Probed(result) => self.on_probed(result),
+            Done::EventSent(result) => self.on_event_sent(result),
         }
     }
 
@@ -384,6 +389,8 @@ impl Engine {
             .as_ref()
             .filter(|issue| issue.reason == reason)
             .map_or(now, |issue| issue.since);
+        let is_new = entry.issue.as_ref().is_none_or(|issue| issue.reason != reason);
+        let told = if is_new { message.clone() } else { String::new() };
         entry.issue = Some(Box::new(Issue { reason, message, since }));
         let desired = entry.desired.as_ref().map(|desired| desired.component);
         let member = match &entry.live {
@@ -394,6 +401,9 @@ impl Engine {
             self.state.component_mut(component).dirty = true;
         }
         self.telling.changed();
+        if is_new {
+            self.announce_problem(key, reason, &told);
+        }
         // What fails holds nothing back.
         self.open(Gate::Entry(key));
     }

@@ -28,6 +28,7 @@ mod change;
 mod digest;
 mod discovery;
 mod engine;
+mod events;
 pub mod health;
 mod hooks;
 mod ignored;
@@ -137,6 +138,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// Version of the API server; empty until known.
     pub kubernetes_version: String,
+    /// Kubernetes Events that could not be created, or would have been too many.
+    pub events_lost: u64,
     /// The latest repair.
     pub last_repair: Option<Repair>,
 }

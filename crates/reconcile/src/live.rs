@@ -18,6 +18,7 @@ use crate::{
     Clock, applyset,
     change::Expected,
     digest::Digest,
+    events::Uid,
     health::{self, Outcome},
     hooks, owned,
     rules::Rules,
@@ -32,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) version: String,
     /// Its resource version; 0 where it is no number.
     pub(crate) revision: u64,
+    /// Its UID.
+    pub(crate) uid: Option<Uid>,
     /// What of it is ours.
     pub(crate) owned: Option<Digest>,
     /// Of which component it is a member.
@@ -92,6 +95,7 @@ impl Reader {
             },
             version: api_version.rsplit('/').next().unwrap_or_default().to_owned(),
             revision: revision(text("resourceVersion")),
+            uid: text("uid").and_then(Uid::parse),
             owned: owned::digest(object, &self.manager),
             component,
             kept: leaving == Leaving::Stays,

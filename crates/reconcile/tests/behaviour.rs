@@ -4,6 +4,8 @@
 mod apply;
 #[path = "behaviour/drift.rs"]
 mod drift;
+#[path = "behaviour/events.rs"]
+mod events;
 #[path = "behaviour/faults.rs"]
 mod faults;
 #[path = "behaviour/fields.rs"]

@@ -80,6 +80,11 @@ impl Engine {
             None => tracing::info!(object = %id, "repaired"),
         }
         self.note_repair(key);
+        let note = change.as_ref().map_or_else(
+            || "it was put back".to_owned(),
+            |change| format!("{change}; it was put back"),
+        );
+        self.announce(key, "Repair", "DriftRepaired", note, false);
         if let Some(since) = since {
             let took = since.elapsed();
             self.last_repair = Some(Repair { id, took, change });

@@ -268,6 +268,8 @@ impl Engine {
             && entry.desired.is_none()
         {
             self.counters.pruned += 1;
+            let note = "it left the desired state and was deleted".to_owned();
+            self.announce(key, "Prune", "Pruned", note, false);
         }
         self.note_drift(key, None, at);
         self.touch(key);

@@ -100,6 +100,7 @@ impl Engine {
             counters: self.counters,
             problems: issues.map(|issue| problem(None, issue)).collect(),
             kubernetes_version: self.server.version.clone(),
+            events_lost: self.told.lost(),
             last_repair: self.last_repair.clone(),
         }
     }

@@ -267,6 +267,7 @@ impl State {
         }
         entry.live = Live::Present(Present {
             revision: seen.revision,
+            uid: seen.uid,
             owned: seen.owned,
             member,
             kept: seen.kept,

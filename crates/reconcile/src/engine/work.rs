@@ -215,7 +215,12 @@ impl Engine {
         }
         tracing::debug!(object = %entry.id, ?cause, changed, "applied");
         match cause {
-            Cause::Changed => self.counters.applied += u64::from(changed),
+            Cause::Changed => {
+                self.counters.applied += u64::from(changed);
+                if let Some(component) = component {
+                    self.state.component_mut(component).fresh += u32::from(changed);
+                }
+            }
             Cause::Drifted => {
                 self.counters.repaired += u64::from(changed);
                 self.on_repaired(key, drifted, change);
@@ -226,6 +231,9 @@ impl Engine {
         }
         self.note_made(key);
         self.touch(key);
+        if let Some(component) = component {
+            self.announce_applied(component);
+        }
     }
 
     pub(super) fn on_pruned(&mut self, done: Pruned) {

@@ -33,7 +33,7 @@ fn written(cluster: &Cluster) -> Vec<String> {
             it.name.clone()
         }
     })
-    .filter(|name| name != "namespaces")
+    .filter(|name| name != "namespaces" && name != "events")
     .collect()
 }
 

@@ -70,6 +70,8 @@ pub(crate) struct Component {
     pub(crate) recorded: bool,
     /// Manifests that are hooks, or never run.
     pub(crate) aside: usize,
+    /// Objects that were changed since it was told that it is applied.
+    pub(crate) fresh: u32,
     /// Live objects that carry its labels.
     pub(crate) members: u32,
     /// Its status changed since it was reported.
@@ -108,6 +110,7 @@ impl Component {
             last_run: None,
             recorded: false,
             aside: 0,
+            fresh: 0,
             members: 0,
             dirty: true,
             status: ComponentStatus::default(),

@@ -17,6 +17,7 @@ use super::{super::objection::Objection, ComponentKey, Gate, KindKey};
 use crate::{
     change::Change,
     digest::Digest,
+    events::Uid,
     health::Outcome,
     plan::{self, Applied, Facts, Step},
 };
@@ -81,6 +82,7 @@ pub(crate) enum Live {
 /// A live object.
 pub(crate) struct Present {
     pub(crate) revision: u64,
+    pub(crate) uid: Option<Uid>,
     pub(crate) owned: Option<Digest>,
     pub(crate) member: Option<ComponentKey>,
     pub(crate) kept: bool,
