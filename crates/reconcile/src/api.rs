@@ -18,9 +18,10 @@ use crate::Permit;
 const TIMEOUT: Duration = Duration::from_secs(60);
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 const NOT_PERMITTED: &str = "this agent may not write any more, since it did not renew its Lease in time";
-/// Metadata alone, of one object or of a list.
-const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
-                        application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+/// Metadata alone, of one object. The API server takes the first form it knows, fit or not.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+/// Metadata alone, of a list.
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 /// Why a request did not succeed.
 #[derive(Debug, Clone)]
@@ -209,12 +210,21 @@ impl Api {
         self.ask(request(Method::GET, path, "", Vec::new())).await
     }
 
-    /// Reads objects' metadata and nothing else of them.
+    /// Reads the metadata of one object and nothing else of it.
     pub(crate) async fn get_metadata(&self, path: &str) -> Result<Bytes, Failure> {
+        self.get_as(path, METADATA).await
+    }
+
+    /// Reads the metadata of some objects and nothing else of them.
+    pub(crate) async fn list_metadata(&self, path: &str) -> Result<Bytes, Failure> {
+        self.get_as(path, METADATA_LIST).await
+    }
+
+    async fn get_as(&self, path: &str, form: &'static str) -> Result<Bytes, Failure> {
         let mut request = request(Method::GET, path, "", Vec::new());
         request
             .headers_mut()
-            .insert(header::ACCEPT, HeaderValue::from_static(METADATA));
+            .insert(header::ACCEPT, HeaderValue::from_static(form));
         self.ask(request).await
     }
 

@@ -64,7 +64,7 @@ pub(crate) async fn look(
         let mut next = String::new();
         loop {
             let bytes = api
-                .get_metadata(&format!("{path}?limit={PAGE}&continue={next}"))
+                .list_metadata(&format!("{path}?limit={PAGE}&continue={next}"))
                 .await?;
             let list: List = serde_json::from_slice(&bytes).map_err(|error| Failure::Malformed(error.to_string()))?;
             for item in list.items {

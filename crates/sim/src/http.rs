@@ -98,6 +98,11 @@ impl Call {
         }
     }
 
+    /// Does it accept the metadata of lists first? The API server then gives nothing else.
+    fn wants_only_lists(&self) -> bool {
+        self.accept.starts_with("application/json;as=PartialObjectMetadataList")
+    }
+
     fn form(&self) -> Form {
         if self.accept.contains("as=PartialObjectMetadata") {
             Form::Metadata
@@ -293,6 +298,7 @@ pub(crate) fn respond(
             );
             Ok(out)
         }
+        "get" if call.wants_only_lists() => Err(Refusal::not_acceptable()),
         "get" => state.get(&target, call.form()).map(|body| json_response(200, body)),
         "list" => state
             .list(&target, &call.list_options()?)

@@ -234,6 +234,12 @@ impl Refusal {
         Self::plain(405, "MethodNotAllowed", message)
     }
 
+    /// The metadata of a list was asked for where there is a single object.
+    pub(crate) fn not_acceptable() -> Self {
+        let message = "you requested PartialObjectMetadataList, but the requested object is not a list";
+        Self::plain(406, "NotAcceptable", message)
+    }
+
     /// A resource that a known group and version do not have.
     pub(crate) fn no_resource() -> Self {
         Self::plain(404, "NotFound", "the server could not find the requested resource")

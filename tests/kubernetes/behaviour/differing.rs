@@ -100,7 +100,7 @@ async fn one_snapshot_runs_differently_on_two_clusters() -> Result<()> {
     let Some(europe) = ControlPlane::shared("differing").await? else {
         return Ok(());
     };
-    let Some(america) = ControlPlane::for_test("differing", Options::default()).await? else {
+    let Some(america) = ControlPlane::for_test("differing", Options::full()).await? else {
         return Ok(());
     };
     let world = World::new(europe, "differing").await?;

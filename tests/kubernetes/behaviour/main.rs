@@ -4,6 +4,7 @@
 
 mod adoption;
 mod apply;
+mod applyset;
 mod differing;
 mod disputes;
 mod enrolled;
@@ -12,5 +13,6 @@ mod idle;
 mod joining;
 mod keep;
 mod kube_prometheus;
+mod order;
 mod outages;
 mod paused;

@@ -57,12 +57,18 @@ impl ControlPlane {
 
     /// Runs kubectl as administrator. A failing command is not an error here; see [`Finished::expect_success`].
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<Finished> {
+        self.kubectl_with(arguments, &[]).await
+    }
+
+    /// As [`Self::kubectl`], with more in its environment: that is where features of kubectl are switched on.
+    pub async fn kubectl_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Finished> {
         let mut command = tokio::process::Command::new(&self.launch.kubectl);
         command
             .args(arguments)
             .env("KUBECONFIG", self.kubeconfig())
             .env("HOME", self.folder())
-            .env("KUBECACHEDIR", self.folder().join("kubectl-cache"));
+            .env("KUBECACHEDIR", self.folder().join("kubectl-cache"))
+            .envs(variables.iter().copied());
         Finished::of("kubectl", arguments, command).await
     }
 

@@ -155,7 +155,7 @@ async fn uses(api: &Api, path: &str) -> Result<Option<String>, Failure> {
     let version = version.get("name").and_then(Value::as_str).unwrap_or_default();
     let prefix = version_path(text("/spec/group"), version);
     let list = match api
-        .get_metadata(&format!("{prefix}/{}?limit=1", text("/spec/names/plural")))
+        .list_metadata(&format!("{prefix}/{}?limit=1", text("/spec/names/plural")))
         .await
     {
         Ok(bytes) => parse(&bytes)?,

@@ -197,6 +197,5 @@ async fn real_api_server_leaves_fields_to_others() -> Result<()> {
     };
     ignored_field_is_applied_once_and_then_left_to_the_other(real::client(&plane)?).await;
     field_that_was_ours_is_kept_when_it_is_left_to_others(real::client(&plane)?).await;
-    fight_with_an_autoscaler_is_told_with_the_way_out(real::client(&plane)?).await;
     Ok(())
 }
