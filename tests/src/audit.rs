@@ -62,6 +62,9 @@ pub struct Event {
     pub request_uri: String,
     /// Who asked.
     pub user: User,
+    /// As whom, if not as themselves.
+    #[serde(default)]
+    pub impersonated_user: Option<User>,
     /// What program asked.
     #[serde(default)]
     pub user_agent: String,

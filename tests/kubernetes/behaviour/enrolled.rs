@@ -6,30 +6,29 @@ use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use driftless_tests::{
     ControlPlane, World,
+    child::Running,
     fixture::{definition_and_object, stream},
     process::Program,
+    world::CHANNEL,
 };
 
-const HOME: &str = "driftless-system";
+/// Where the shipped manifests put the agent.
+pub(crate) const HOME: &str = "driftless-system";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn printed_manifest_is_taken_and_its_account_and_join_secret_suffice() -> Result<()> {
-    let Some(plane) = ControlPlane::shared("enrolled").await? else {
-        return Ok(());
-    };
-    let world = World::new(plane, "enrolled").await?;
-    let channel = "prod";
-    let printed = world
-        .driftless(&["cluster", "enroll", world.name(), "--channel", channel, "--again"])
-        .await?;
+/// Applies what `driftless cluster enroll` prints for the world's cluster.
+pub(crate) async fn enroll(plane: &ControlPlane, world: &World<'_>, more: &[&str]) -> Result<()> {
+    let mut arguments = vec!["cluster", "enroll", world.name(), "--channel", CHANNEL, "--again"];
+    arguments.extend(more);
+    let printed = world.driftless(&arguments).await?;
     let file = world.home().path().join("enrolled.yaml");
     fs::write(&file, printed)?;
     let path = file.display().to_string();
     plane.kubectl(&["apply", "-f", &path]).await?.expect_success()?;
-    let daemons = ["-n", HOME, "get", "daemonset", "driftless-agent", "-o", "name"];
-    plane.kubectl(&daemons).await?.expect_success()?;
+    Ok(())
+}
 
-    // What the pods find mounted.
+/// Starts an agent with what its pods would find: the mounted Secret and the ServiceAccount's token.
+pub(crate) async fn start_agent(plane: &ControlPlane, world: &World<'_>) -> Result<Running> {
     let get = [
         "-n",
         HOME,
@@ -57,7 +56,19 @@ async fn printed_manifest_is_taken_and_its_account_and_join_secret_suffice() -> 
         "--namespace",
         HOME,
     ];
-    let _agent = world.home().spawn("enrolled", Program::Agent, &arguments)?;
+    world.home().spawn("enrolled", Program::Agent, &arguments)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn printed_manifest_is_taken_and_its_account_and_join_secret_suffice() -> Result<()> {
+    let Some(plane) = ControlPlane::shared("enrolled").await? else {
+        return Ok(());
+    };
+    let world = World::new(plane, "enrolled").await?;
+    enroll(plane, &world, &["--rbac", "cluster-admin"]).await?;
+    let daemons = ["-n", HOME, "get", "daemonset", "driftless-agent", "-o", "name"];
+    plane.kubectl(&daemons).await?.expect_success()?;
+    let _agent = start_agent(plane, &world).await?;
 
     let (definition, object) = definition_and_object("enrolled.example.com", "Gadget", "one");
     world.push("gadgets", &stream(&[definition, object])).await?;

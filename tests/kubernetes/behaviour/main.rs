@@ -16,3 +16,4 @@ mod kube_prometheus;
 mod order;
 mod outages;
 mod paused;
+mod rights;

@@ -14,6 +14,7 @@ use crate::{
     backoff::Backoff,
     discovery::{self, Found, Wanted},
     live::{self, Seen},
+    rights,
     watch::{Event, Note, Watch},
 };
 
@@ -327,11 +328,14 @@ impl Engine {
         let now = (self.clock)();
         let kind = self.state.kind_mut(key);
         let since = kind.trouble.as_ref().map_or(now, |issue| issue.since);
+        let refused = failure.refusal().filter(|refusal| refusal.code == 403);
+        let advice = refused.and_then(|refusal| rights::advice(&refusal.status.message));
         let message = format!(
-            "{} in {} cannot be watched: {}; tried again soon",
+            "{} in {} cannot be watched: {}; {}tried again soon",
             kind.name,
             group_of(&kind.group),
-            failure.text()
+            failure.text(),
+            advice.unwrap_or_default()
         );
         kind.trouble = Some(Issue {
             reason: "WatchFailed",

@@ -84,7 +84,7 @@ async fn real_api_server_asks_for_the_rights_of_the_account() -> Result<()> {
     assert!(
         refused
             .message
-            .contains("grant ServiceAccount shop/deployer patch on configmaps in namespace shop"),
+            .contains("grant ServiceAccount shop/deployer create, patch and delete on configmaps in namespace shop"),
         "{}",
         refused.message
     );

@@ -33,6 +33,10 @@ const IMAGE: &str = concat!("ghcr.io/driftless-dev/driftless-agent:", env!("CARG
 ///
 /// Prints the YAML to `kubectl apply` in the cluster: namespace, ServiceAccount, RBAC, a Secret with a one-time join
 /// token, and the agent. With --join-file the same goes to a file for an agent outside of the cluster.
+///
+/// With `--rbac minimal` the agent may see objects and change none. Grant what your components need in one of two ways.
+/// By component: set its `serviceAccount` to `NAMESPACE/driftless-deployer` and bind that ServiceAccount to what the
+/// component may do. For all components: label a ClusterRole `driftless.dev/aggregate-to-agent: "true"`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of the cluster
@@ -57,6 +61,9 @@ pub(crate) struct Args {
     /// Image of the agent
     #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
     image: String,
+    /// What the agent may do in its cluster
+    #[arg(long, value_enum, default_value_t = manifest::Rbac::Minimal)]
+    rbac: manifest::Rbac,
 }
 
 /// What join files say, the cluster and its token aside.
@@ -136,6 +143,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         enroller,
         again,
         image,
+        rbac,
     } = args;
     let record = Record {
         channel,
@@ -161,7 +169,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     };
     let names = |document: &Document| vec![format!("cluster/{}", document.cluster)];
     app.output.print_named(&document, names, |_| match &join_file {
-        None => manifest::text(&join, &image),
+        None => manifest::text(&join, &image, rbac),
         Some(path) => format!(
             "cluster `{}` may join within {left}; start its agent with\n  \
              driftless-agent --join {} --kubeconfig KUBECONFIG --state FOLDER\n",
@@ -174,6 +182,12 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             "cluster `{}` may join within {left}: apply this with kubectl",
             join.cluster
         ));
+        if rbac == manifest::Rbac::Minimal {
+            output::note(
+                "its agent may see most kinds and change nothing until you grant it more, as the comments in it say: a \
+                 ServiceAccount by component, or a labelled ClusterRole; `--rbac cluster-admin` grants everything",
+            );
+        }
     }
     Ok(Outcome::Success)
 }
