@@ -1,13 +1,18 @@
-//! What was applied, kept in the ApplySet's parent so that a restarted agent writes nothing where nothing changed.
+//! What was applied, kept in the ApplySet's parent so that a restarted agent writes nothing where nothing changed; and
+//! what nothing else knows once the component is gone from the desired state.
 //!
-//! Pure: bytes to digests per object and back. JSON Lines in zstd: a header, then one line per object with its id and
-//! its two digests; about 45 bytes an object once compressed. It is an optimisation and never the truth: a record that is missing,
-//! broken or of another format only means that everything is applied again, which changes nothing.
+//! Pure: bytes to digests per object and back. JSON Lines in zstd: a header with the [`Notes`], then one line per object
+//! with its id and its two digests; about 45 bytes an object once compressed. The digests are an optimisation and never
+//! the truth: a record that is missing, broken or of another format only means that everything is applied again, which
+//! changes nothing. Where not everything fits the digests are left out first, and then what a person was asked.
 
 use std::{collections::BTreeMap, io::Read as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
-use driftless_model::manifest::ManifestId;
+use driftless_model::{
+    bundle::upkeep::{Prune, ServiceAccount},
+    manifest::ManifestId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{digest::Digest, hooks::Run, plan::Applied};
@@ -22,9 +27,30 @@ const MAX_UNPACKED: u64 = 64 * 1024 * 1024;
 #[derive(Serialize, Deserialize)]
 struct Header {
     format: u32,
+    #[serde(flatten)]
+    notes: Notes,
+}
+
+/// What is known of a component besides its objects.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Notes {
     /// How far the hooks are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    run: Option<Run>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run: Option<Run>,
+    /// As whom its objects are written: a component that was removed must not be deleted with other rights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<ServiceAccount>,
+    /// How its objects are deleted.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) prune: Prune,
+    /// To which deletions a person's consent was asked for: some may be done by now, and consent names all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) asked: Vec<ManifestId>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,14 +61,16 @@ struct Line {
     digests: String,
 }
 
-/// Packs what was applied. Empty when it would not fit into the parent.
-pub(crate) fn pack<'a>(applied: impl IntoIterator<Item = (&'a ManifestId, Applied)>, run: Option<Run>) -> Vec<u8> {
+/// Packs what was applied, as much as fits into the parent.
+pub(crate) fn pack<'a>(applied: impl IntoIterator<Item = (&'a ManifestId, Applied)>, notes: Notes) -> Vec<u8> {
     let mut lines = Vec::new();
-    let header = Header { format: FORMAT, run };
+    let header = Header { format: FORMAT, notes };
     push(&mut lines, &header);
+    let mut has_digests = false;
     for (id, applied) in applied {
         let Some(owned) = applied.owned else { continue };
         let digests = STANDARD_NO_PAD.encode([*applied.manifest.as_bytes(), *owned.as_bytes()].concat());
+        has_digests = true;
         push(
             &mut lines,
             &Line {
@@ -52,10 +80,18 @@ pub(crate) fn pack<'a>(applied: impl IntoIterator<Item = (&'a ManifestId, Applie
         );
     }
     let packed = zstd::bulk::compress(&lines, 1).expect("zstd compresses any bytes into memory");
+    let notes = header.notes;
     match packed.len() {
         0..=MAX_BYTES => packed,
-        // The hooks are the truth: nothing else knows of them.
-        _ if header.run.is_some() => pack([], header.run),
+        // The notes are the truth: nothing else knows of them.
+        _ if has_digests && notes != Notes::default() => pack([], notes),
+        _ if !notes.asked.is_empty() => pack(
+            [],
+            Notes {
+                asked: Vec::new(),
+                ..notes
+            },
+        ),
         _ => Vec::new(),
     }
 }
@@ -66,7 +102,7 @@ fn push<T: Serialize>(lines: &mut Vec<u8>, line: &T) {
 }
 
 /// Reads back what [`pack`] wrote; empty for whatever it does not understand.
-pub(crate) fn unpack(packed: &[u8]) -> (BTreeMap<ManifestId, Applied>, Option<Run>) {
+pub(crate) fn unpack(packed: &[u8]) -> (BTreeMap<ManifestId, Applied>, Notes) {
     let mut lines = Vec::new();
     let Ok(decoder) = zstd::stream::read::Decoder::new(packed) else {
         return Default::default();
@@ -75,8 +111,8 @@ pub(crate) fn unpack(packed: &[u8]) -> (BTreeMap<ManifestId, Applied>, Option<Ru
         return Default::default();
     }
     let mut lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let run = match lines.next().map(serde_json::from_slice::<Header>) {
-        Some(Ok(header)) if header.format == FORMAT => header.run,
+    let notes = match lines.next().map(serde_json::from_slice::<Header>) {
+        Some(Ok(header)) if header.format == FORMAT => header.notes,
         _ => return Default::default(),
     };
     let applied = lines
@@ -94,7 +130,7 @@ pub(crate) fn unpack(packed: &[u8]) -> (BTreeMap<ManifestId, Applied>, Option<Ru
             ))
         })
         .collect();
-    (applied, run)
+    (applied, notes)
 }
 
 #[cfg(test)]
@@ -133,7 +169,7 @@ mod tests {
     }
 
     fn packed(records: &BTreeMap<ManifestId, Applied>) -> Vec<u8> {
-        pack(records.iter().map(|(id, applied)| (id, *applied)), None)
+        pack(records.iter().map(|(id, applied)| (id, *applied)), Notes::default())
     }
 
     #[test]
@@ -141,7 +177,7 @@ mod tests {
         let records = records(10_000);
         let packed = packed(&records);
         assert!((1..600_000).contains(&packed.len()), "{}", packed.len());
-        assert_eq!(unpack(&packed), (records, None));
+        assert_eq!(unpack(&packed), (records, Notes::default()));
     }
 
     #[test]
@@ -150,11 +186,50 @@ mod tests {
     }
 
     #[test]
-    fn hooks_are_recorded_even_where_the_objects_do_not_fit() {
-        let run = Run::new(3, ObjectHash::of(b"1"), true);
+    fn notes_are_recorded_even_where_the_objects_do_not_fit() {
+        let notes = notes();
         let records = records(40_000);
-        let packed = pack(records.iter().map(|(id, applied)| (id, *applied)), Some(run.clone()));
-        assert_eq!(unpack(&packed), (BTreeMap::new(), Some(run)));
+        let packed = pack(records.iter().map(|(id, applied)| (id, *applied)), notes.clone());
+        assert_eq!(unpack(&packed), (BTreeMap::new(), notes));
+    }
+
+    fn notes() -> Notes {
+        Notes {
+            run: Some(Run::new(3, ObjectHash::of(b"1"), true)),
+            account: Some("shop/deployer".parse().unwrap()),
+            prune: Prune {
+                definitions: true,
+                ..Prune::default()
+            },
+            asked: records(3).into_keys().collect(),
+        }
+    }
+
+    #[test]
+    fn account_is_recorded_however_much_a_person_was_asked() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let asked = (0..40_000).map(|_| ManifestId {
+            name: format!("{:032x}{:032x}", rng.next_u64(), rng.next_u64()),
+            ..records(1).into_keys().next().unwrap()
+        });
+        let notes = Notes {
+            asked: asked.collect(),
+            ..notes()
+        };
+        let (_, unpacked) = unpack(&pack([], notes.clone()));
+        assert_eq!(
+            unpacked,
+            Notes {
+                asked: Vec::new(),
+                ..notes
+            }
+        );
+    }
+
+    #[test]
+    fn record_of_an_older_agent_has_no_notes() {
+        let older = zstd::bulk::compress(b"{\"format\":1}\n", 1).unwrap();
+        assert_eq!(unpack(&older), Default::default());
     }
 
     #[test]

@@ -115,6 +115,9 @@ impl Engine {
             .unwrap_or_default();
         let old = std::mem::replace(&mut self.state.component_mut(component).spec, desired.spec.clone());
         let same_spec = old == desired.spec;
+        if (&old.service_account, &old.prune) != (&desired.spec.service_account, &desired.spec.prune) {
+            self.record_later(component);
+        }
         let mut keys = Vec::with_capacity(desired.manifests.len());
         let mut scope = Scope::default();
         let (mut hooks, mut aside) = (Vec::new(), 0);

@@ -71,12 +71,12 @@ impl Engine {
                 continue;
             };
             let key = self.state.component_named(&component, &self.settings.namespace);
-            let (applied, run) = record.map(|packed| record::unpack(&packed)).unwrap_or_default();
+            let (applied, notes) = record.map(|packed| record::unpack(&packed)).unwrap_or_default();
             records.insert(component, applied);
             let component = self.state.component_mut(key);
             component.parent = Parent::Ours(scope);
             component.recorded = true;
-            component.last_run = run;
+            component.recall(notes);
         }
         self.records = Some(records);
         self.on_view();
@@ -116,12 +116,16 @@ impl Engine {
         if !self.state.has_view || waits {
             return;
         }
+        self.forget_asked(key);
+        let component = self.state.component(key);
         let settled = component.unsynced == 0 && component.stale.is_empty();
         match (component.bundle.is_some(), &component.parent) {
             (false, Parent::None) => {}
             (false, Parent::Ours(scope)) => {
                 if component.members == 0 && self.is_known(scope) {
                     self.delete_parent(key);
+                } else if component.record_due.is_some_and(|due| due <= now) {
+                    self.write_parent(key, scope.clone());
                 }
             }
             (true, Parent::None) => {
@@ -145,6 +149,18 @@ impl Engine {
                     Some(_) | None => {}
                 }
             }
+        }
+    }
+
+    /// Nothing is left of what a person was asked about: a consent to it shall not hold for anything later.
+    fn forget_asked(&mut self, key: ComponentKey) {
+        let component = self.state.component(key);
+        let is_over = |scope: &Scope| component.stale.is_empty() && self.is_known(scope);
+        if !component.asked.is_empty() && matches!(&component.parent, Parent::Ours(scope) if is_over(scope)) {
+            let component = self.state.component_mut(key);
+            component.asked = Vec::new();
+            component.recalled = Vec::new();
+            self.record_later(key);
         }
     }
 
@@ -188,9 +204,8 @@ impl Engine {
         let component = self.state.component(key);
         let entries = component.keys.iter().filter_map(|key| self.state.entry(*key));
         let applied = entries.filter_map(|entry| Some((&*entry.id, entry.applied?)));
-        let run = component.hooks.as_ref().map(|hooks| hooks.run.clone());
         let hooks = component.hooks.as_ref().map(|hooks| hooks.state());
-        let record = record::pack(applied, run);
+        let record = record::pack(applied, component.notes());
         let known = component.parent != Parent::None;
         let component = self.state.component_mut(key);
         component.parent_busy = true;

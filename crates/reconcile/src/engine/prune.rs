@@ -2,6 +2,8 @@
 //!
 //! A component's stale objects are weighed together, once per round of events and before anything of them is deleted.
 
+use std::collections::BTreeSet;
+
 use driftless_model::{
     bundle::upkeep::{Budget, Propagation},
     manifest::ManifestId,
@@ -48,17 +50,16 @@ impl Engine {
         let mut waiting = self.state.waiting_for_consent(key, verdict);
         let mut deletions = None;
         if !waiting.is_empty() {
-            let named = self.deletions(&waiting);
-            let component = self.state.component(key);
-            let (orders, now) = &self.state.orders;
-            let consent = orders.consent(&component.name, &named, *now);
-            if let Some(consent) = consent {
-                tracing::info!(component = %component.name, objects = waiting.len(), by = consent.author, "deletions consented to");
-                self.state.consent(key, &waiting);
+            let consented = self.consented(key, &waiting);
+            if !consented.is_empty() {
+                self.state.consent(key, &consented);
                 verdict = self.state.component(key).weigh();
                 waiting = self.state.waiting_for_consent(key, verdict);
             }
             deletions = (!waiting.is_empty()).then(|| self.blocked(&waiting));
+        }
+        if deletions.is_some() {
+            self.note_asked(key, &waiting);
         }
         let now = (self.clock)();
         let component = self.state.component_mut(key);
@@ -70,6 +71,44 @@ impl Engine {
             self.consider(key);
         }
         self.telling.changed();
+    }
+
+    /// Which of these deletions a person has consented to: all of them, or what is left of all that the person was asked
+    /// about before the agent restarted.
+    fn consented(&self, key: ComponentKey, waiting: &[Key]) -> Vec<Key> {
+        let component = self.state.component(key);
+        let (orders, now) = &self.state.orders;
+        let recalled = &component.recalled;
+        let (consent, keys) = match orders.consent(&component.name, &self.deletions(waiting), *now) {
+            Some(consent) => (consent, waiting.to_vec()),
+            None if recalled.is_empty() => return Vec::new(),
+            None => {
+                let asked = orders::deletions(recalled);
+                let Some(consent) = orders.consent(&component.name, &asked, *now) else {
+                    return Vec::new();
+                };
+                let recalled: BTreeSet<_> = recalled.iter().collect();
+                let is_left = |key: &&Key| self.state.entry(**key).is_some_and(|it| recalled.contains(&*it.id));
+                (consent, waiting.iter().filter(is_left).copied().collect())
+            }
+        };
+        tracing::info!(component = %component.name, objects = keys.len(), by = consent.author, "deletions consented to");
+        keys
+    }
+
+    /// A person is asked about these: that is recorded, since a consent names them all.
+    fn note_asked(&mut self, key: ComponentKey, waiting: &[Key]) {
+        let mut asked = self.ids(waiting);
+        asked.sort();
+        let component = self.state.component_mut(key);
+        // What is left of what was asked about before is no new question, until the answer to that one is known.
+        let is_left =
+            !component.recalled.is_empty() && asked.iter().all(|id| component.recalled.binary_search(id).is_ok());
+        if !is_left && component.asked != asked {
+            component.asked = asked;
+            component.recalled = Vec::new();
+            self.record_later(key);
+        }
     }
 
     /// There are objects of a CRD's kind, and it would take them along.

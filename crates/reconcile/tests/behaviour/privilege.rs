@@ -47,6 +47,51 @@ async fn objects_are_written_and_deleted_as_the_account_and_all_else_as_the_agen
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_removed_component_is_deleted_as_its_account_after_a_restart() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let shop = view(&[("shop", &[config_map("a", "1"), config_map("b", "1")])]);
+    other.create(&namespace("shop")).await;
+    running.converge(&as_deployer(&shop)).await;
+    time_passes(std::time::Duration::from_secs(30)).await;
+    running.stop().await;
+    cluster.forget_requests();
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(view(&[]));
+    running.until("read", |report| !report.components.is_empty()).await;
+    running.converge(&view(&[])).await;
+    assert_eq!(other.get(&config_map("a", "")).await, None);
+    assert_eq!(other.get(&parent("shop")).await, None);
+    let requests = cluster.requests();
+    let deleted = requests
+        .log()
+        .filter(|it| it.verb == "delete" && matches!(&*it.name, "a" | "b"));
+    let users: Vec<_> = deleted.map(|it| it.user.clone()).collect();
+    assert_eq!(users, ["system:serviceaccount:shop:deployer"; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn account_that_changed_alone_is_recorded() {
+    let (cluster, other) = simulated();
+    other.create(&namespace("shop")).await;
+    let running = Running::start(cluster.client());
+    let shop = view(&[("shop", &[config_map("a", "1")])]);
+    running.converge(&shop).await;
+    time_passes(std::time::Duration::from_secs(30)).await;
+    running.converge(&as_deployer(&shop)).await;
+    time_passes(std::time::Duration::from_secs(30)).await;
+    running.stop().await;
+    cluster.forget_requests();
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(view(&[]));
+    running.until("read", |report| !report.components.is_empty()).await;
+    running.converge(&view(&[])).await;
+    let requests = cluster.requests();
+    let mut deleted = requests.log().filter(|it| it.verb == "delete" && it.name == "a");
+    assert_eq!(deleted.next().unwrap().user, "system:serviceaccount:shop:deployer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_allowed_is_told_and_not_sent() {
     let (cluster, other) = simulated();
     let running = Running::start(cluster.client());

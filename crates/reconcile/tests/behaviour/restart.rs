@@ -88,3 +88,71 @@ async fn record_that_was_lost_only_means_to_apply_again() {
     running.converge(&view).await;
     assert_eq!(other.get(&config_map("a", "")).await.unwrap(), before);
 }
+
+fn maps(count: usize) -> Vec<Value> {
+    (0..count)
+        .map(|number| config_map(&format!("m-{number}"), "1"))
+        .collect()
+}
+
+/// Asks for consent to the deletion of 30 of 40 objects, gets it when the agent is gone, and has `deleted` of them
+/// deleted meanwhile. Gives an agent that has restarted.
+async fn restarted_in_a_prune(consents: bool, deleted: usize) -> (driftless_sim::Cluster, Other, Running) {
+    let (cluster, other) = simulated();
+    other.create(&namespace("shop")).await;
+    let all = maps(40);
+    let running = Running::start(cluster.client());
+    running.converge(&view(&[("shop", &all)])).await;
+    running.handle.set_desired(view(&[("shop", &all[..10])]));
+    let asked = running.until_blocked("shop").await;
+    assert_eq!(asked.objects, 30);
+    time_passes(Duration::from_secs(30)).await;
+    running.stop().await;
+    for object in &all[10..10 + deleted] {
+        other.delete(object).await;
+    }
+    let running = Running::start(cluster.client());
+    if consents {
+        running.give_consent("shop", &asked);
+    }
+    running.handle.set_desired(view(&[("shop", &all[..10])]));
+    (cluster, other, running)
+}
+
+#[tokio::test(start_paused = true)]
+async fn consent_holds_for_what_is_left_of_it_when_a_prune_was_cut_short() {
+    let (cluster, other, running) = restarted_in_a_prune(true, 12).await;
+    running.converge(&view(&[("shop", &maps(10))])).await;
+    assert_eq!(other.get(&config_map("m-39", "")).await, None);
+    assert!(other.get(&config_map("m-9", "")).await.is_some());
+    // It is forgotten then: nothing more is written at the next start.
+    time_passes(Duration::from_secs(30)).await;
+    running.stop().await;
+    cluster.forget_requests();
+    let running = Running::start(cluster.client());
+    running.converge(&view(&[("shop", &maps(10))])).await;
+    time_passes(Duration::from_secs(60)).await;
+    assert_eq!(cluster.requests().writes(), 0, "{:?}", cluster.requests());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_was_only_asked_about_is_asked_again_after_a_restart() {
+    let (_cluster, other, running) = restarted_in_a_prune(false, 12).await;
+    assert_eq!(running.until_blocked("shop").await.objects, 18);
+    time_passes(Duration::from_secs(60)).await;
+    assert!(other.get(&config_map("m-39", "")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn consent_is_to_nothing_that_nobody_was_asked_about() {
+    let (_cluster, other, running) = restarted_in_a_prune(true, 0).await;
+    running.converge(&view(&[("shop", &maps(10))])).await;
+    // The same consent, when something else leaves.
+    let more: Vec<_> = (0..30).map(|number| config_map(&format!("n-{number}"), "1")).collect();
+    let both: Vec<_> = maps(10).into_iter().chain(more).collect();
+    running.converge(&view(&[("shop", &both)])).await;
+    running.handle.set_desired(view(&[("shop", &maps(10))]));
+    assert_eq!(running.until_blocked("shop").await.objects, 30);
+    time_passes(Duration::from_secs(60)).await;
+    assert!(other.get(&config_map("n-0", "")).await.is_some());
+}

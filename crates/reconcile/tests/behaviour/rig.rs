@@ -82,6 +82,11 @@ impl Running {
     /// Consents to what waits for it now.
     pub(crate) async fn consent(&self, component: &str) {
         let blocked = self.until_blocked(component).await;
+        self.give_consent(component, &blocked);
+    }
+
+    /// Consents to what waited for it.
+    pub(crate) fn give_consent(&self, component: &str, blocked: &PruneBlocked) {
         let consent = Consent {
             deletions: blocked.deletions,
             until: "2100-01-01T00:00:00Z".parse().expect("a time"),

@@ -16,6 +16,7 @@ use crate::{
     applyset::{self, Scope},
     engine::orders::Paused,
     hooks::{Run, Stage},
+    record::Notes,
 };
 
 /// The ApplySet parent of a component.
@@ -58,6 +59,11 @@ pub(crate) struct Component {
     pub(crate) stale: BTreeSet<Key>,
     pub(crate) plain_stale: u32,
     pub(crate) pruning: Pruning,
+    /// All that a person was asked about last, to be recorded: consent is to these, of which some may be gone by the time
+    /// that an agent which restarted sees it.
+    pub(crate) asked: Vec<ManifestId>,
+    /// The same, as it was recorded before the start.
+    pub(crate) recalled: Vec<ManifestId>,
     /// The same, by wave.
     pub(crate) stale_waves: BTreeMap<i32, u32>,
     /// Components that have to be ready before anything new is made of this one.
@@ -103,6 +109,8 @@ impl Component {
             stale: BTreeSet::new(),
             plain_stale: 0,
             pruning: Pruning::default(),
+            asked: Vec::new(),
+            recalled: Vec::new(),
             stale_waves: BTreeMap::new(),
             needs: Vec::new(),
             waves: Waves::default(),
@@ -115,6 +123,35 @@ impl Component {
             dirty: true,
             status: ComponentStatus::default(),
         }
+    }
+
+    /// What is recorded of it besides its objects.
+    pub(crate) fn notes(&self) -> Notes {
+        let asked = if self.stale.is_empty() { &[] } else { &*self.asked };
+        Notes {
+            run: self.hooks.as_ref().map(|hooks| hooks.run.clone()),
+            account: self.spec.service_account.clone(),
+            prune: self.spec.prune.clone(),
+            asked: asked.to_vec(),
+        }
+    }
+
+    /// Takes over what was recorded before the start. What is desired says more, if it still is.
+    pub(crate) fn recall(&mut self, notes: Notes) {
+        let Notes {
+            run,
+            account,
+            prune,
+            asked,
+        } = notes;
+        self.last_run = run;
+        self.spec = Arc::new(Spec {
+            service_account: account,
+            prune,
+            ..Spec::default()
+        });
+        self.recalled = asked.clone();
+        self.asked = asked;
     }
 
     /// May what left it go: plain objects from which wave on, and then namespaces and CRDs? Nothing, while it is not
