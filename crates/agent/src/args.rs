@@ -1,9 +1,11 @@
 //! Flags and environment of the binary, and the settings they make. Reports everything wrong with them at once.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{Parser, ValueEnum};
-use driftless_agent::{JoinSource, NAMESPACE, Settings, Timings, check_url, dial::Dialer, storage::Storage};
+use driftless_agent::{
+    JoinSource, NAMESPACE, Settings, Timings, check_url, credentials, dial::Dialer, storage::Storage,
+};
 use driftless_model::name;
 use kube::{
     Client, Config,
@@ -84,12 +86,17 @@ impl Args {
             ));
         }
         let seed = rand::random();
-        let made = config(kubeconfig, context).await.and_then(|mut config| {
-            // The reconciler decides itself when to try again, and reports what it waits for.
-            config.default_retry = false;
-            Ok(Client::try_from(config)?)
+        let read: credentials::Read = Arc::new(move || {
+            let (kubeconfig, context) = (kubeconfig.clone(), context.clone());
+            Box::pin(async move {
+                let mut config = config(kubeconfig, context).await?;
+                // The reconciler decides itself when to try again, and reports what it waits for.
+                config.default_retry = false;
+                Ok(config)
+            })
         });
-        let client = made.map_err(|error| problems.push(format!("{error:#}"))).ok();
+        let made = credentials::client(read).await;
+        let client = made.map_err(|error| problems.push(told(&*error))).ok();
         let fresh = pod_name.clone().unwrap_or_else(|| fresh_holder(seed));
         let storage = match (&state, &client) {
             (Some(path), _) => Storage::folder(path)
@@ -125,6 +132,13 @@ impl Args {
         };
         Ok((client, settings))
     }
+}
+
+/// An error with its causes.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 fn describe(error: driftless_agent::Error) -> String {

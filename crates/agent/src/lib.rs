@@ -5,6 +5,7 @@
 //! - `sync`: `join` gets and renews the [`identity`], `connect` and [`dial`] open a connection, `sync::stream` serves
 //!   it, `sync::session` decides what each message means; `object` is where bytes become believed.
 //! - `keeper` writes what was accepted ([`accepted`]) to [`storage`].
+//! - [`credentials`] is how `main` reaches the cluster, with tokens and authorities that may be replaced.
 //! - the reconciler, of its own crate, makes the cluster so; `status` tells the server how that goes.
 //!
 //! Data flows one way: stream → session → view → reconciler → report → status → stream.
@@ -22,6 +23,7 @@ mod status;
 mod sync;
 
 pub mod accepted;
+pub mod credentials;
 pub mod dial;
 pub mod identity;
 pub mod storage;

@@ -16,6 +16,8 @@ use crate::Permit;
 
 /// No request takes longer: admission webhooks may take 30 s each, and the API server gives up after 60 s.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Who asks for more than that is taken at this word: something in between is mistaken.
+const MOST_RETRY_AFTER: Duration = Duration::from_secs(600);
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 const NOT_PERMITTED: &str = "this agent may not write any more, since it did not renew its Lease in time";
 /// Metadata alone, of one object. The API server takes the first form it knows, fit or not.
@@ -74,6 +76,13 @@ impl Refusal {
         !conflicts.is_empty() && conflicts.iter().all(|conflict| fields.contains(&conflict.field))
     }
 
+    /// When to try again where it would be after `delay` otherwise. At the very time that the API server names all would
+    /// come at once.
+    pub(crate) fn delay(&self, delay: Duration) -> Duration {
+        let later = |after| delay.max(after + delay.min(Duration::from_secs(1)));
+        self.retry_after.map_or(delay, later)
+    }
+
     /// Is it the namespace that is not there?
     pub(crate) fn lacks_namespace(&self) -> bool {
         self.code == 404
@@ -116,6 +125,16 @@ impl Failure {
     pub(crate) fn is_outrun(&self) -> bool {
         self.refusal()
             .is_some_and(|refusal| refusal.code == 409 && refusal.conflicts().is_empty())
+    }
+
+    /// Is it a question whether the API server is there for us at all?
+    pub(crate) fn doubts_server(&self) -> bool {
+        matches!(self, Self::Unreachable(_)) || self.code() == Some(401)
+    }
+
+    /// When to try again where it would be after `delay` otherwise.
+    pub(crate) fn delay(&self, delay: Duration) -> Duration {
+        self.refusal().map_or(delay, |refusal| refusal.delay(delay))
     }
 
     /// The refusal, if the API server answered.
@@ -309,7 +328,7 @@ impl Api {
             .map(|details| u64::from(details.retry_after_seconds));
         let retry_after = header
             .or(details.filter(|seconds| *seconds > 0))
-            .map(Duration::from_secs);
+            .map(|seconds| Duration::from_secs(seconds).min(MOST_RETRY_AFTER));
         Err(Failure::Refused(Box::new(Refusal {
             code: head.status.as_u16(),
             status,

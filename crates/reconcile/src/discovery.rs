@@ -3,7 +3,7 @@
 //!
 //! The engine asks when it meets a kind, when a CRD changes, and with backoff while somebody waits for a kind.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
@@ -26,8 +26,8 @@ pub(crate) enum Found {
     Served(Resource),
     /// It is not served (yet).
     Missing,
-    /// Its API does not answer; says how.
-    Broken(String),
+    /// Its API does not answer; says how, and what the API server says when to ask again.
+    Broken(String, Option<Duration>),
 }
 
 /// Looks for kinds of one group.
@@ -44,7 +44,10 @@ pub(crate) async fn find<K>(api: &Api, group: &str, wanted: Vec<Wanted<K>>) -> V
         let found_one = match result {
             Ok(Some(resource)) => Found::Served(resource),
             Ok(None) => Found::Missing,
-            Err(failure) => Found::Broken(failure.text()),
+            Err(failure) => Found::Broken(
+                failure.text(),
+                failure.refusal().and_then(|refusal| refusal.retry_after),
+            ),
         };
         found.push((wanted.key, found_one));
     }

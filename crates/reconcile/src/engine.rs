@@ -16,6 +16,7 @@
 //! - [`prune`]: what may be deleted, and how.
 //! - [`work`]: applies and deletions, and what their failures mean.
 //! - [`stuck`]: deletions that do not come to their end.
+//! - [`slots`]: how many of these at once.
 //! - [`server`]: is the API server there at all?
 //! - [`report`]: what is told, and [`events`]: what is told in the cluster.
 
@@ -32,6 +33,7 @@ mod parents;
 mod prune;
 mod report;
 mod server;
+mod slots;
 mod state;
 mod stuck;
 mod work;
@@ -83,6 +85,7 @@ enum Timer {
     Stuck(Key),
     Parents,
     Server,
+    Slots,
     Orders,
     Report,
 }
@@ -128,8 +131,9 @@ pub(crate) struct Engine {
     /// Objects whose owner is to be asked for.
     unclaimed: BTreeMap<KindKey, Vec<Key>>,
     /// Applies and deletions under way, and how many may be.
-    running: usize,
-    window: usize,
+    slots: slots::Slots<Key, KindKey>,
+    /// Objects whose kind has enough that hang.
+    parked: BTreeMap<KindKey, BTreeSet<Key>>,
     watches: JoinSet<()>,
     watched: BTreeMap<u64, KindKey>,
     next_watch: u64,
@@ -166,7 +170,8 @@ impl Engine {
                 namespace: home,
                 manager,
             },
-            window: settings.in_flight,
+            slots: slots::Slots::new(settings.in_flight),
+            parked: BTreeMap::new(),
             api,
             settings,
             clock,
@@ -184,7 +189,6 @@ impl Engine {
             workers: JoinSet::new(),
             deleting: BTreeMap::new(),
             unclaimed: BTreeMap::new(),
-            running: 0,
             watches: JoinSet::new(),
             watched: BTreeMap::new(),
             next_watch: 0,
@@ -280,6 +284,7 @@ impl Engine {
                 Timer::Stuck(key) => self.on_stuck_due(key, at),
                 Timer::Parents => self.read_parents(),
                 Timer::Server => self.look(),
+                Timer::Slots => self.on_slots_due(now),
                 Timer::Orders => self.on_orders_time(at),
                 Timer::Report => self.telling.woken(),
             }

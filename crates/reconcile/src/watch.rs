@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -90,6 +90,8 @@ enum End {
     Next(State),
     /// Go on with this state after a delay.
     Failed(State, Failure),
+    /// The API server has forgotten the version: list anew.
+    Forgotten,
     /// The kind is gone, or the engine.
     Stop,
 }
@@ -133,6 +135,8 @@ impl Watch {
         let mut state = State::List;
         let mut failures = 0;
         loop {
+            // What it recovered from before this try is no reason to hurry after it.
+            self.recovered.mark_unchanged();
             let end = match state {
                 State::List => self.list().await,
                 State::Resume(version) => {
@@ -142,13 +146,22 @@ impl Watch {
             };
             match end {
                 Ok(End::Next(next)) => state = next,
+                Ok(End::Forgotten) => {
+                    // One that forgets what it has just said is not asked again and again.
+                    if failures > 0 {
+                        sleep(BACKOFF.delay(failures, &mut rng)).await;
+                    }
+                    failures += 1;
+                    state = State::List;
+                }
                 Ok(End::Failed(next, failure)) => {
                     failures += 1;
                     state = next;
+                    let delay = failure.delay(BACKOFF.delay(failures, &mut rng));
                     if self.tell(Note::Trouble(failure, failures)).await.is_err() {
                         return;
                     }
-                    let _ = timeout(BACKOFF.delay(failures, &mut rng), self.recovered.changed()).await;
+                    let _ = timeout(delay, self.recovered.changed()).await;
                 }
                 Ok(End::Stop) | Err(Closed) => return,
             }
@@ -236,7 +249,7 @@ impl Watch {
                     Err(error) => return malformed(error),
                 };
                 if status.code == 410 || status.reason == "Expired" {
-                    return Ok(Some(End::Next(State::List)));
+                    return Ok(Some(End::Forgotten));
                 }
                 let refusal = crate::api::Refusal {
                     code: status.code,
@@ -288,7 +301,7 @@ impl Watch {
                 self.tell(Note::Unserved).await?;
                 Ok(End::Stop)
             }
-            Some(410) if matches!(state, State::Resume(_)) => Ok(End::Next(State::List)),
+            Some(410) => Ok(End::Forgotten),
             _ => Ok(End::Failed(state, failure)),
         }
     }

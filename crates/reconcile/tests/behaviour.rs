@@ -34,5 +34,7 @@ mod restart;
 mod rig;
 #[path = "behaviour/rules.rs"]
 mod rules;
+#[path = "behaviour/stress.rs"]
+mod stress;
 #[path = "behaviour/stuck.rs"]
 mod stuck;

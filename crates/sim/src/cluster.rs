@@ -315,7 +315,10 @@ impl Cluster {
             if latency > Duration::ZERO {
                 tokio::time::sleep(latency).await;
             }
-            answer(&shared, &call)
+            match answer(&shared, &call) {
+                Some(answer) => answer,
+                None => std::future::pending().await,
+            }
         }
     }
 }
@@ -324,8 +327,8 @@ fn refused_connection(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionRefused, text.to_owned())
 }
 
-/// Judges, carries out and records one request.
-fn answer(shared: &Arc<Shared>, call: &Call) -> Result<Response<Body>, io::Error> {
+/// Judges, carries out and records one request; `None` where none is given.
+fn answer(shared: &Arc<Shared>, call: &Call) -> Option<Result<Response<Body>, io::Error>> {
     let now = shared.now();
     let found = place(&shared.state().kinds, &call.path);
     let mut record = Request {
@@ -349,14 +352,16 @@ fn answer(shared: &Arc<Shared>, call: &Call) -> Result<Response<Body>, io::Error
     } else {
         "get".clone_into(&mut record.verb);
     }
-    let response = match shared.faults.judge(&record.verb, &plural) {
-        Verdict::Cut => Err(refused_connection(
+    let response = match shared.faults.judge(&record.verb, &plural, &call.path) {
+        Verdict::Cut => Some(Err(refused_connection(
             "connection refused: the simulated cluster is cut off",
-        )),
-        Verdict::Refuse(refusal) => Ok(refused(&refusal)),
-        Verdict::Pass => Ok(carry_out(shared, found, call, now)),
+        ))),
+        Verdict::Silence => None,
+        Verdict::Refuse(refusal) => Some(Ok(refused(&refusal))),
+        Verdict::Pass => Some(Ok(carry_out(shared, found, call, now))),
     };
-    record.code = response.as_ref().map_or(0, |response| response.status().as_u16());
+    let code = response.as_ref().and_then(|response| response.as_ref().ok());
+    record.code = code.map_or(0, |response| response.status().as_u16());
     shared
         .requests
         .lock()

@@ -1,4 +1,4 @@
-//! Faults on request: latency, refusals, a cut connection, dropped watches, forgotten history.
+//! Faults on request: latency, refusals, silence, a cut connection, watches that break, forgotten history.
 //!
 //! A test or a demo sets them through [`Cluster::faults`](crate::Cluster::faults); every request asks here before it is
 //! carried out.
@@ -21,6 +21,29 @@ pub enum Failure {
     Internal,
     /// 503.
     Unavailable,
+    /// 504, as when a store behind it answers too late.
+    TimedOut,
+    /// 401.
+    Unauthorized,
+    /// 410, as for a version that is forgotten.
+    Gone,
+    /// No answer at all; the connection stays open.
+    Silence,
+    /// No answer; the connection is closed.
+    Reset,
+}
+
+/// How open watches end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Between two lines.
+    Clean,
+    /// In the middle of a line.
+    MidLine,
+    /// After a line that is no JSON, as a proxy's page.
+    Garbage,
+    /// With an ERROR event of status 500.
+    Error,
 }
 
 /// Which requests a rule is about; nothing set means all.
@@ -28,6 +51,7 @@ pub enum Failure {
 pub struct Matching {
     verb: Option<String>,
     resource: Option<String>,
+    group: Option<String>,
 }
 
 impl Matching {
@@ -49,9 +73,17 @@ impl Matching {
         self
     }
 
-    fn fits(&self, verb: &str, resource: &str) -> bool {
+    /// Only requests below this API group, its discovery documents included: what a dead aggregated API takes along.
+    pub fn group(mut self, group: &str) -> Self {
+        self.group = Some(group.to_owned());
+        self
+    }
+
+    fn fits(&self, verb: &str, resource: &str, group: &str) -> bool {
         let same = |wanted: &String| wanted == verb || wanted == "patch" && verb == "apply";
-        self.verb.as_ref().is_none_or(same) && self.resource.as_ref().is_none_or(|wanted| wanted == resource)
+        self.verb.as_ref().is_none_or(same)
+            && self.resource.as_ref().is_none_or(|wanted| wanted == resource)
+            && self.group.as_ref().is_none_or(|wanted| wanted == group)
     }
 }
 
@@ -80,7 +112,7 @@ struct Plan {
 #[derive(Debug)]
 pub struct Faults {
     plan: Mutex<Plan>,
-    drops: watch::Sender<u64>,
+    drops: watch::Sender<Cut>,
     compactions: watch::Sender<u64>,
 }
 
@@ -88,6 +120,7 @@ pub struct Faults {
 pub(crate) enum Verdict {
     Pass,
     Cut,
+    Silence,
     Refuse(Refusal),
 }
 
@@ -101,7 +134,7 @@ impl Faults {
         };
         Self {
             plan: Mutex::new(plan),
-            drops: watch::Sender::new(0),
+            drops: watch::Sender::new(Cut::Clean),
             compactions: watch::Sender::new(0),
         }
     }
@@ -151,7 +184,12 @@ impl Faults {
 
     /// Ends all open watches.
     pub fn drop_watches(&self) {
-        self.drops.send_modify(|count| *count += 1);
+        self.cut_watches(Cut::Clean);
+    }
+
+    /// Ends all open watches, so.
+    pub fn cut_watches(&self, cut: Cut) {
+        self.drops.send_replace(cut);
     }
 
     /// Forgets the watch history: watches from an older version get 410 Gone.
@@ -167,7 +205,7 @@ impl Faults {
         plan.cut = false;
     }
 
-    pub(crate) fn drops(&self) -> watch::Receiver<u64> {
+    pub(crate) fn drops(&self) -> watch::Receiver<Cut> {
         self.drops.subscribe()
     }
 
@@ -180,14 +218,20 @@ impl Faults {
         self.plan().latency
     }
 
-    pub(crate) fn judge(&self, verb: &str, resource: &str) -> Verdict {
+    pub(crate) fn judge(&self, verb: &str, resource: &str, path: &str) -> Verdict {
+        let mut parts = path.trim_start_matches('/').split('/');
+        let group = parts.next().filter(|first| *first == "apis").and_then(|_| parts.next());
+        let group = group.unwrap_or_default();
         let mut plan = self.plan();
         if plan.cut {
             return Verdict::Cut;
         }
         let Plan { rules, random, .. } = &mut *plan;
         let mut hit = None;
-        for rule in rules.iter_mut().filter(|rule| rule.matching.fits(verb, resource)) {
+        for rule in rules
+            .iter_mut()
+            .filter(|rule| rule.matching.fits(verb, resource, group))
+        {
             let fails = match &mut rule.amount {
                 Amount::Next(left) => {
                     let fails = *left > 0;
@@ -202,7 +246,12 @@ impl Faults {
             }
         }
         rules.retain(|rule| !matches!(rule.amount, Amount::Next(0)));
-        hit.map_or(Verdict::Pass, |failure| Verdict::Refuse(refusal(failure)))
+        match hit {
+            None => Verdict::Pass,
+            Some(Failure::Silence) => Verdict::Silence,
+            Some(Failure::Reset) => Verdict::Cut,
+            Some(failure) => Verdict::Refuse(refusal(failure)),
+        }
     }
 }
 
@@ -215,10 +264,17 @@ fn refusal(failure: Failure) -> Refusal {
         )
         .retry_after(seconds),
         Failure::Internal => Refusal::new(500, "InternalError", "Internal error occurred: simulated failure"),
-        Failure::Unavailable => Refusal::new(
+        Failure::Unavailable | Failure::Silence | Failure::Reset => Refusal::new(
             503,
             "ServiceUnavailable",
             "the server is currently unable to handle the request",
         ),
+        Failure::TimedOut => Refusal::new(
+            504,
+            "Timeout",
+            "Timeout: request did not complete within the allotted timeout",
+        ),
+        Failure::Unauthorized => Refusal::new(401, "Unauthorized", "Unauthorized"),
+        Failure::Gone => Refusal::expired("The resourceVersion for the provided list is too old."),
     }
 }

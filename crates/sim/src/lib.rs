@@ -44,6 +44,6 @@ mod watch;
 mod write;
 
 pub use cluster::{Clock, Cluster, Options};
-pub use faults::{Failure, Faults, Matching};
+pub use faults::{Cut, Failure, Faults, Matching};
 pub use requests::{Request, Requests};
 pub use state::Workloads;

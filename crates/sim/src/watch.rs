@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cluster::Shared;
+use crate::faults::Cut;
 use crate::read::{Form, text_of};
 use crate::select::Selector;
 use crate::state::{State, Target};
@@ -42,7 +43,7 @@ pub(crate) struct Watch {
     read: u64,
     cursor: u64,
     topic: watch::Receiver<u64>,
-    drops: watch::Receiver<u64>,
+    drops: watch::Receiver<Cut>,
     ready: VecDeque<Bytes>,
     deadline: Option<Instant>,
     next_bookmark: Instant,
@@ -144,6 +145,22 @@ impl Watch {
         self.over = true;
     }
 
+    /// Ends as the faults say.
+    fn cut(&mut self) {
+        let cut = *self.drops.borrow_and_update();
+        match cut {
+            Cut::Clean => {}
+            Cut::MidLine => self
+                .ready
+                .push_back(Bytes::from_static(b"{\"type\":\"MODIFIED\",\"object\":{\"metadata\":")),
+            Cut::Garbage => self
+                .ready
+                .push_back(Bytes::from_static(b"<html>502 Bad Gateway</html>\n")),
+            Cut::Error => self.fail(&Refusal::new(500, "InternalError", "etcdserver: no leader")),
+        }
+        self.over = true;
+    }
+
     /// Reads what is new.
     fn advance(&mut self) {
         let shared = Arc::clone(&self.shared);
@@ -201,7 +218,7 @@ impl Watch {
             let timer = [self.deadline, next_bookmark].into_iter().flatten().min();
             tokio::select! {
                 biased;
-                _ = self.drops.changed() => self.over = true,
+                _ = self.drops.changed() => self.cut(),
                 changed = self.topic.changed() => self.over |= changed.is_err(),
                 () = until(timer) => {
                     if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {

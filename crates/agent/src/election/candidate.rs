@@ -25,6 +25,9 @@ use crate::{
     settings::{Clock, Timings},
 };
 
+/// A try at renewing the Lease is given at least this long, if there is so much time.
+const LEAST_TRY: Duration = Duration::from_secs(1);
+
 impl Record {
     fn of(lease: &Lease) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
@@ -125,13 +128,18 @@ impl Candidate {
         }
     }
 
+    /// Reads the Lease. A connection whose other end is gone may stay silent for good.
+    async fn read(&self) -> Result<Option<Lease>, Error> {
+        let reading = timeout(self.timings.renew_deadline, self.api.get_opt(LEASE)).await;
+        let silent = |_| Err(kube::Error::Service("no answer in time".into()));
+        reading
+            .unwrap_or_else(silent)
+            .map_err(Error::kubernetes(format!("read Lease {LEASE}")))
+    }
+
     /// Reads the Lease, then waits or writes as the state says.
     async fn stand(&mut self) -> Result<(), Error> {
-        let lease = self
-            .api
-            .get_opt(LEASE)
-            .await
-            .map_err(Error::kubernetes(format!("read Lease {LEASE}")))?;
+        let lease = self.read().await?;
         let now = self.now();
         self.state.observe(lease.as_ref().map(Record::of), now);
         self.keep_permit();
@@ -207,11 +215,7 @@ impl Candidate {
             }
             // Somebody else was faster, or took it away: read again.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                let lease = self
-                    .api
-                    .get_opt(LEASE)
-                    .await
-                    .map_err(Error::kubernetes(format!("read Lease {LEASE}")))?;
+                let lease = self.read().await?;
                 let now = self.now();
                 self.state.observe(lease.as_ref().map(Record::of), now);
                 self.keep_permit();
@@ -283,13 +287,17 @@ impl Candidate {
                     transitions,
                     over,
                 } => {
-                    let writing = timeout(deadline.saturating_sub(now), self.write(acquired, transitions, over)).await;
-                    if let Ok(Err(error)) = writing {
-                        tracing::warn!(error = chain(&error), "cannot renew Lease {LEASE}");
-                        let delay = self.backoff.next();
-                        sleep(delay.min(deadline.saturating_sub(self.now()))).await;
-                    } else {
-                        self.backoff.reset();
+                    // A connection that hangs must leave time for another.
+                    let left = deadline.saturating_sub(now);
+                    let limit = (left / 2).max(LEAST_TRY).min(left);
+                    match timeout(limit, self.write(acquired, transitions, over)).await {
+                        Ok(Ok(())) => self.backoff.reset(),
+                        Ok(Err(error)) => {
+                            tracing::warn!(error = chain(&error), "cannot renew Lease {LEASE}");
+                            let delay = self.backoff.next();
+                            sleep(delay.min(deadline.saturating_sub(self.now()))).await;
+                        }
+                        Err(_) => tracing::warn!("cannot renew Lease {LEASE}: no answer within {limit:?}"),
                     }
                 }
             }

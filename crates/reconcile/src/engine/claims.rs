@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use driftless_model::{kinds, manifest::ManifestId};
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     Done, Engine,
@@ -70,8 +70,21 @@ impl Engine {
             return None;
         };
         let resource = resource.clone();
-        let known = |key| Some((key, (*self.state.entry(key)?.id).clone()));
-        let asked = keys.into_iter().filter_map(known).collect();
+        let mut asked = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(entry) = self.state.entry_mut(key) else {
+                continue;
+            };
+            if entry.retry.is_some() {
+                // It failed after it was noted down, and will be again.
+                entry.claim = Claim::Unasked;
+            } else {
+                asked.push((key, (*entry.id).clone()));
+            }
+        }
+        if asked.is_empty() {
+            return None;
+        }
         Some(Look { kind, resource, asked })
     }
 
@@ -93,23 +106,47 @@ impl Engine {
 
     pub(super) fn on_surveyed(&mut self, surveyed: Surveyed) {
         let Surveyed { kind, asked, result } = surveyed;
+        if let Err(failure) = &result {
+            self.on_survey_failed(kind, &asked, failure);
+        }
         for (key, id) in asked {
             // It may have left, and its key may be another's.
             if self.state.entry(key).is_none_or(|entry| *entry.id != id) {
                 continue;
             }
-            match &result {
-                Ok(found) => self.on_owner(key, found.get(&id)),
-                Err(failure) => {
-                    if let Some(entry) = self.state.entry_mut(key) {
-                        entry.claim = Claim::Unasked;
-                    }
-                    self.on_failed(key, "ApplyFailed", failure);
-                }
+            if let Ok(found) = &result {
+                self.on_owner(key, found.get(&id));
             }
             self.touch(key);
         }
         self.open(Gate::Claim(kind));
+    }
+
+    /// One request failed for all of them, and one is made for all of them again.
+    fn on_survey_failed(&mut self, kind: KindKey, asked: &[(Key, ManifestId)], failure: &Failure) {
+        self.counters.failed += 1;
+        let of_kind = &self.state.kind(kind).name;
+        tracing::warn!(kind = of_kind, objects = asked.len(), "{}", failure.text());
+        self.heed(kind, failure, Instant::now());
+        let mut failing = Vec::new();
+        for (key, id) in asked {
+            if let Some(entry) = self.state.entry_mut(*key).filter(|entry| *entry.id == *id) {
+                entry.claim = Claim::Unasked;
+                entry.failures += 1;
+                failing.push((*key, entry.failures));
+            }
+        }
+        let failures = failing.iter().map(|(_, failures)| *failures).min().unwrap_or(1);
+        let delay = failure.delay(self.settings.backoff.delay(failures, &mut self.rng));
+        let message = format!("{}; tried again in {}", failure.text(), seconds(delay));
+        for (key, _) in failing {
+            if failure.doubts_server() {
+                self.strand(key, "ApplyFailed", failure);
+            } else {
+                self.retry_in(key, delay);
+                self.set_issue(key, "ApplyFailed", message.clone());
+            }
+        }
     }
 
     fn on_owner(&mut self, key: Key, found: Option<&Value>) {

@@ -212,7 +212,7 @@ impl Engine {
 
     /// In a hook's place is an object of another tool, which stays.
     pub(super) fn on_hook_taken(&mut self, key: Key, whose: &str) {
-        self.running -= 1;
+        self.free_slot(key);
         self.counters.failed += 1;
         if let Some(entry) = self.state.entry_mut(key) {
             entry.busy = false;

@@ -24,6 +24,9 @@ const BACKOFF: Backoff = Backoff {
     most: Duration::from_secs(30),
 };
 
+/// The API server names a time for all that it turns away; not all come at once.
+const JITTER: Duration = Duration::from_secs(1);
+
 /// A watch that fails less often in a row is nobody's concern: a kind that has just come refuses for a moment.
 const TROUBLE: u32 = 3;
 
@@ -145,8 +148,8 @@ impl Engine {
                     self.refresh_kinds();
                     self.open(Gate::Kind(key));
                 }
-                Found::Missing => self.on_not_served(key, Serving::Missing),
-                Found::Broken(why) => self.on_not_served(key, Serving::Broken(why)),
+                Found::Missing => self.on_not_served(key, Serving::Missing, None),
+                Found::Broken(why, after) => self.on_not_served(key, Serving::Broken(why), after),
             }
         }
         self.state.weigh_all();
@@ -156,9 +159,10 @@ impl Engine {
     }
 
     /// Remembers that a kind is not served, and looks again later.
-    pub(super) fn on_not_served(&mut self, key: KindKey, serving: Serving) {
+    pub(super) fn on_not_served(&mut self, key: KindKey, serving: Serving, after: Option<Duration>) {
         let failures = self.state.kind(key).failures + 1;
-        let at = Instant::now() + BACKOFF.delay(failures, &mut self.rng);
+        let delay = BACKOFF.delay(failures, &mut self.rng);
+        let at = Instant::now() + after.map_or(delay, |after| delay.max(after + delay.min(JITTER)));
         let kind = self.state.kind_mut(key);
         kind.serving = serving;
         kind.failures = failures;
@@ -214,7 +218,7 @@ impl Engine {
                 state.listed = false;
                 // The version that was watched may be gone for good: any other will do.
                 state.version = None;
-                self.on_not_served(kind, Serving::Missing);
+                self.on_not_served(kind, Serving::Missing, None);
                 self.lose_sight(kind);
             }
             Note::Trouble(failure, times) => self.on_trouble(kind, &failure, times),
@@ -318,11 +322,10 @@ impl Engine {
     fn on_trouble(&mut self, key: KindKey, failure: &Failure, times: u32) {
         self.counters.failed += 1;
         tracing::debug!(kind = self.state.kind(key).name, "watch: {}", failure.text());
-        if matches!(failure, Failure::Unreachable(_)) {
+        if failure.doubts_server() {
             self.probe();
-            return;
         }
-        if times < TROUBLE {
+        if times < TROUBLE || self.server.down.is_some() {
             return;
         }
         let now = (self.clock)();

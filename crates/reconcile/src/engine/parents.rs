@@ -89,7 +89,7 @@ impl Engine {
         reading.under_way = false;
         reading.failures += 1;
         let since = reading.issue.as_ref().map_or_else(self.clock, |issue| issue.since);
-        let delay = BACKOFF.delay(reading.failures, &mut self.rng);
+        let delay = failure.delay(BACKOFF.delay(reading.failures, &mut self.rng));
         let message = format!(
             "the ApplySets in namespace {} cannot be read, and nothing is changed before they are: {}; tried again in {}",
             self.settings.namespace,
@@ -102,7 +102,7 @@ impl Engine {
             since,
         });
         self.timers.insert((Instant::now() + delay, Timer::Parents));
-        if matches!(failure, Failure::Unreachable(_)) {
+        if failure.doubts_server() {
             self.probe();
         }
         self.telling.changed();
@@ -113,7 +113,7 @@ impl Engine {
         let now = Instant::now();
         let component = self.state.component(key);
         let waits = component.parent_busy || component.parent_retry.is_some() || component.paused.is_some();
-        if !self.state.has_view || waits {
+        if !self.state.has_view || waits || self.server.down.is_some() {
             return;
         }
         self.forget_asked(key);
@@ -167,9 +167,8 @@ impl Engine {
     /// The API server is back: what could not be written to it is written now.
     pub(super) fn retry_parents(&mut self) {
         for key in self.state.component_keys() {
-            if self.state.component_mut(key).parent_retry.take().is_some() {
-                self.tend_parent(key);
-            }
+            self.state.component_mut(key).parent_retry = None;
+            self.tend_parent(key);
         }
         if self.records.is_none() && self.records_read.issue.is_some() {
             self.read_parents();
@@ -270,10 +269,8 @@ impl Engine {
         let component = self.state.component_mut(key);
         component.parent_failures += 1;
         let mut delay = BACKOFF.delay(component.parent_failures, &mut self.rng);
-        if let Refused::Failed(failure) = refused
-            && let Some(after) = failure.refusal().and_then(|refusal| refusal.retry_after)
-        {
-            delay = delay.max(after);
+        if let Refused::Failed(failure) = refused {
+            delay = failure.delay(delay);
         }
         let since = component.issue.as_ref().map_or(now, |issue| issue.since);
         let message = match refused {
@@ -291,18 +288,22 @@ impl Engine {
                 )
             }
         };
-        component.issue = Some(Issue {
-            reason: "ApplySetFailed",
-            message,
-            since,
-        });
+        let doubtful = matches!(refused, Refused::Failed(failure) if failure.doubts_server());
+        // Whether it is this request's concern alone, a look at the API server and the next try will show.
+        if !doubtful || component.parent_failures > 1 {
+            component.issue = Some(Issue {
+                reason: "ApplySetFailed",
+                message,
+                since,
+            });
+        }
         let at = Instant::now() + delay;
         component.parent_retry = Some(at);
         // Whatever the write was to record is still to be recorded.
         component.record_due = component.record_due.or(Some(at));
         component.dirty = true;
         self.timers.insert((at, Timer::Parent(key)));
-        if matches!(refused, Refused::Failed(Failure::Unreachable(_))) {
+        if doubtful {
             self.probe();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use driftless_model::ignored;
+use driftless_model::{ignored, kinds};
 use tokio::time::Instant;
 
 use super::{
@@ -24,8 +24,6 @@ use crate::{
 
 /// A namespace that is missing may come any time, and nobody tells us.
 const NAMESPACE_RETRY: Duration = Duration::from_secs(15);
-/// The window of requests never closes further.
-const LEAST_WINDOW: usize = 2;
 
 /// An apply has ended.
 pub(super) struct Applied {
@@ -52,8 +50,17 @@ impl Engine {
         if !self.server.is_doubtful() {
             self.survey();
         }
-        while self.running < self.window && !self.server.is_doubtful() {
+        while self.slots.has_room() && !self.server.is_doubtful() {
             let Some(key) = self.state.dequeue() else { return };
+            let Some(entry) = self.state.entry(key) else { continue };
+            // It failed after it was queued.
+            if entry.retry.is_some() {
+                continue;
+            }
+            if !self.slots.admits(entry.kind) {
+                self.parked.entry(entry.kind).or_default().insert(key);
+                continue;
+            }
             match self.state.step(key) {
                 Step::Apply(_) if self.state.hook_owner(key).is_some() => self.start_hook(key),
                 Step::Apply(cause) => self.start_apply(key, cause),
@@ -148,10 +155,48 @@ impl Engine {
     }
 
     pub(super) fn mark_busy(&mut self, key: Key) {
-        self.running += 1;
-        if let Some(entry) = self.state.entry_mut(key) {
-            entry.busy = true;
-            entry.retry = None;
+        let now = Instant::now();
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        entry.busy = true;
+        entry.retry = None;
+        self.slots.begin(key, entry.kind, now);
+        self.timers.extend(self.slots.next_slow().map(|at| (at, Timer::Slots)));
+    }
+
+    /// The request about an object has ended. Says when it began.
+    pub(super) fn free_slot(&mut self, key: Key) -> Instant {
+        let begun = self.slots.end(key).unwrap_or_else(Instant::now);
+        if let Some(kind) = self.state.entry(key).map(|entry| entry.kind)
+            && self.slots.admits(kind)
+        {
+            for parked in self.parked.remove(&kind).unwrap_or_default() {
+                self.consider(parked);
+            }
+        }
+        begun
+    }
+
+    /// Some requests may have hung for long.
+    pub(super) fn on_slots_due(&mut self, now: Instant) {
+        self.slots.free_slow(now);
+        self.timers.extend(self.slots.next_slow().map(|at| (at, Timer::Slots)));
+    }
+
+    /// Has the API server too much to do? An API behind it that does not answer says nothing of that.
+    pub(super) fn heed(&mut self, kind: KindKey, failure: &Failure, begun: Instant) {
+        let kind = self.state.kind(kind);
+        let is_own = kinds::scope(&kind.group, &kind.name).is_some();
+        let is_too_much = match failure.code() {
+            Some(429) => true,
+            Some(503 | 504) => is_own,
+            _ => is_own && matches!(failure, Failure::Unreachable(_)),
+        };
+        if is_too_much && self.slots.narrow(begun, Instant::now()) {
+            tracing::debug!(
+                window = self.slots.window(),
+                "fewer requests at once: {}",
+                failure.text()
+            );
         }
     }
 
@@ -163,10 +208,10 @@ impl Engine {
             before,
             result,
         } = done;
-        self.running -= 1;
+        let begun = self.free_slot(key);
         match result {
             Ok(seen) => {
-                self.widen_window();
+                self.slots.widen();
                 let changed = seen.as_ref().is_none_or(|seen| before != Some(seen.revision));
                 self.on_apply_succeeded(key, digest, cause, seen, changed);
             }
@@ -176,6 +221,8 @@ impl Engine {
                     entry.claim = Claim::Unasked;
                     let owned = entry.applied.and_then(|applied| applied.owned);
                     self.expected.set(&entry.id, owned);
+                    let kind = entry.kind;
+                    self.heed(kind, &failure, begun);
                 }
                 self.on_failed(key, "ApplyFailed", &failure);
                 self.touch(key);
@@ -238,9 +285,10 @@ impl Engine {
 
     pub(super) fn on_pruned(&mut self, done: Pruned) {
         let Pruned { key, revision, result } = done;
-        self.running -= 1;
+        let begun = self.free_slot(key);
         let Some(entry) = self.state.entry_mut(key) else { return };
         entry.busy = false;
+        let kind = entry.kind;
         match result {
             Ok(()) => {
                 tracing::info!(object = %entry.id, "pruned");
@@ -252,7 +300,7 @@ impl Engine {
                 {
                     present.deleting = true;
                 }
-                self.widen_window();
+                self.slots.widen();
             }
             Err(Kept::InUse(used)) => {
                 entry.pruning = false;
@@ -271,6 +319,7 @@ impl Engine {
             }
             Err(Kept::Failed(failure)) => {
                 entry.pruning = false;
+                self.heed(kind, &failure, begun);
                 self.on_failed(key, "PruneFailed", &failure);
             }
         }
@@ -285,19 +334,13 @@ impl Engine {
         tracing::warn!(object = %entry.id, reason, failures = entry.failures, "{}", failure.text());
         let (failures, kind) = (entry.failures, entry.kind);
         let delay = self.settings.backoff.delay(failures, &mut self.rng);
+        if failure.doubts_server() {
+            return self.strand(key, reason, failure);
+        }
         let Some(refusal) = failure.refusal() else {
-            if matches!(failure, Failure::Unreachable(_)) {
-                self.server.stranded.insert(key);
-                self.probe();
-            } else {
-                self.retry_in(key, delay);
-                self.set_issue(
-                    key,
-                    reason,
-                    format!("{}; tried again in {}", failure.text(), seconds(delay)),
-                );
-            }
-            return;
+            self.retry_in(key, delay);
+            let message = format!("{}; tried again in {}", failure.text(), seconds(delay));
+            return self.set_issue(key, reason, message);
         };
         let conflicts = refusal.conflicts();
         if !conflicts.is_empty() {
@@ -359,7 +402,7 @@ impl Engine {
             Serving::Asked | Serving::Missing | Serving::Broken(_) => return,
         };
         if served == desired.manifest.version() {
-            return self.on_not_served(kind, Serving::Missing);
+            return self.on_not_served(kind, Serving::Missing, None);
         }
         let message = format!(
             "the cluster does not serve this kind in {}, but in version {served}: push a manifest in that version; \
@@ -370,34 +413,14 @@ impl Engine {
         self.set_issue(key, "KindNotServed", message);
     }
 
-    fn delay_after(&mut self, refusal: &Refusal, delay: Duration) -> Duration {
+    fn delay_after(&self, refusal: &Refusal, delay: Duration) -> Duration {
         match refusal.code {
-            429 => {
-                self.window = (self.window / 2).max(LEAST_WINDOW);
-                // At the said time all would come at once.
-                refusal
-                    .retry_after
-                    .map_or(delay, |after| after + delay.min(Duration::from_secs(1)))
-            }
-            503 | 504 => refusal.retry_after.map_or(delay, |after| after.max(delay)),
+            429 | 503 | 504 => refusal.delay(delay),
             404 => delay.min(NAMESPACE_RETRY),
             // Two writers met; nothing is wrong.
             409 => delay.min(Duration::from_secs(1)),
             _ => delay,
         }
-    }
-
-    fn widen_window(&mut self) {
-        if self.window < self.settings.in_flight {
-            self.window += 1;
-        }
-    }
-
-    /// A request got no answer, but the API server is there.
-    pub(super) fn retry_stranded(&mut self, key: Key) {
-        let Some(entry) = self.state.entry(key) else { return };
-        let delay = self.settings.backoff.delay(entry.failures, &mut self.rng);
-        self.retry_in(key, delay);
     }
 
     pub(super) fn retry_in(&mut self, key: Key, delay: Duration) {
