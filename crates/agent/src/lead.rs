@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftless_reconcile::Reconciler;
+use driftless_reconcile::{Permit as MayWrite, Reconciler, probe::Prober};
 use kube::Client;
 use rand::{SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, task::JoinSet};
@@ -33,9 +33,11 @@ pub(crate) async fn lead(
 ) -> Result<(), Error> {
     let problems = Problems::new(settings.clock);
     let may_write = permit.clone();
+    let may_write: MayWrite = Arc::new(move || may_write.holds());
+    let prober = Prober::new(client.clone(), may_write.clone(), &settings.reconcile);
     let (desired, reconciler) = Reconciler::with_permit(
         client,
-        Arc::new(move || may_write.holds()),
+        may_write,
         settings.reconcile.clone(),
         settings.clock,
         settings.seed,
@@ -52,6 +54,7 @@ pub(crate) async fn lead(
     };
     let ends = Ends {
         desired,
+        prober,
         problems,
         work,
         done,

@@ -3,13 +3,14 @@
 //! Starts from what is stored, so that a cluster is looked after with the server away. [`session`] decides,
 //! [`stream`] carries one stream; here is what lies between two of them: identity and patience.
 
+mod answer;
 mod refusal;
 mod session;
 mod stream;
 
 use std::{sync::Arc, time::Duration};
 
-use driftless_reconcile::{Handle, Report};
+use driftless_reconcile::{Handle, Report, probe::Prober};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -43,6 +44,7 @@ pub(crate) struct Sync {
     member: Member,
     session: Session,
     desired: Handle,
+    prober: Prober,
     report: watch::Receiver<Arc<Report>>,
     problems: Problems,
     work: watch::Sender<Option<Save>>,
@@ -55,6 +57,8 @@ pub(crate) struct Sync {
 /// The ends of what connects this to the other tasks of a reign.
 pub(crate) struct Ends {
     pub(crate) desired: Handle,
+    /// Answers what would be.
+    pub(crate) prober: Prober,
     pub(crate) problems: Problems,
     pub(crate) work: watch::Sender<Option<Save>>,
     pub(crate) done: watch::Receiver<u64>,
@@ -123,6 +127,7 @@ impl Sync {
         let report = ends.desired.report();
         let Ends {
             desired,
+            prober,
             problems,
             work,
             done,
@@ -135,6 +140,7 @@ impl Sync {
             member,
             session,
             desired,
+            prober,
             report,
             problems,
             work,

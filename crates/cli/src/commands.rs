@@ -9,6 +9,7 @@ pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod diff;
+pub(crate) mod dry_run;
 pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod log;
@@ -49,6 +50,7 @@ pub(crate) async fn run(args: Args, prints: Prints) -> Result<Outcome> {
         Command::Push(args) => Box::pin(push::run(args, &app)).await,
         Command::Remove(args) => remove::run(args, &app).await,
         Command::Diff(args) => Box::pin(diff::run(args, &app)).await,
+        Command::DryRun(args) => dry_run::run(args, &app).await,
         Command::Log(args) => log::run(args, &app).await,
         Command::Show(args) => show::run(args, &app).await,
         Command::Explain(args) => Box::pin(explain::run(args, &app)).await,

@@ -11,6 +11,8 @@ pub(crate) enum Outcome {
     Success,
     /// It found what it was asked to look for: differences, or problems.
     Found,
+    /// It found what would be refused.
+    Refused,
 }
 
 /// A failure with advice.

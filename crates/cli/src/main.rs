@@ -55,6 +55,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Found) => ExitCode::from(1),
+        Ok(Outcome::Refused) => ExitCode::from(2),
         // Whoever read our output has seen enough, as in `driftless log prod | head`.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -84,6 +84,7 @@ pub(crate) const ALL: &[(&str, &Prints)] = &[
     ("push", &commands::push::PRINTS),
     ("remove", &commands::remove::PRINTS),
     ("diff", &commands::diff::PRINTS),
+    ("dry-run", &commands::dry_run::PRINTS),
     ("log", &commands::log::PRINTS),
     ("show", &commands::show::PRINTS),
     ("explain", &commands::explain::PRINTS),

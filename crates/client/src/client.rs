@@ -36,6 +36,7 @@ mod objects;
 mod publish;
 mod watch;
 
+pub use clusters::DryRunOf;
 pub use log::Log;
 
 /// For an answer that takes the server no work to speak of.

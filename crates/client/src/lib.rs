@@ -96,7 +96,7 @@ pub mod push;
 mod retry;
 pub mod types;
 
-pub use client::{Client, Enroll, Log};
+pub use client::{Client, DryRunOf, Enroll, Log};
 pub use connect::{Target, Unreachable};
 pub use convergence::Convergence;
 pub use driftless_model as model;

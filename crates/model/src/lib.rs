@@ -45,6 +45,7 @@ pub mod name;
 pub mod order;
 pub mod orders;
 pub mod overlay;
+pub mod prospect;
 pub mod reference;
 pub mod render;
 pub mod rule;

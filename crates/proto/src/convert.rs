@@ -13,9 +13,11 @@ use crate::v1;
 
 mod clusters;
 mod orders;
+mod prospect;
 
 pub use clusters::{change, from_change, from_vars, vars};
 pub use orders::{Asked, asked, from_asked, from_orders, orders};
+pub use prospect::{from_prospect, prospect};
 
 /// A message that does not mean anything in the model. Names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

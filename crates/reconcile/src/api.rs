@@ -204,6 +204,8 @@ pub(crate) struct Api {
     permit: Permit,
     /// As whom requests are made, if not as ourselves.
     user: Option<Arc<str>>,
+    /// Is nothing to be written, whatever is asked for?
+    rehearses: bool,
 }
 
 impl Api {
@@ -212,6 +214,7 @@ impl Api {
             client,
             permit,
             user: None,
+            rehearses: false,
         }
     }
 
@@ -221,6 +224,14 @@ impl Api {
         Self {
             user: Some(format!("system:serviceaccount:{namespace}:{name}").into()),
             ..self.clone()
+        }
+    }
+
+    /// Makes dry runs of whatever would write.
+    pub(crate) fn rehearsing(self) -> Self {
+        Self {
+            rehearses: true,
+            ..self
         }
     }
 
@@ -298,6 +309,11 @@ impl Api {
         if let Some(user) = &self.user {
             let user = HeaderValue::from_str(user).expect("names of ServiceAccounts were checked");
             request.headers_mut().insert(IMPERSONATE, user);
+        }
+        if self.rehearses && request.method() != Method::GET {
+            let path = request.uri().to_string();
+            let sign = if path.contains('?') { '&' } else { '?' };
+            *request.uri_mut() = format!("{path}{sign}dryRun=All").parse().expect("it was one before");
         }
         // Asked as late as can be: a process that was frozen meanwhile goes on right here.
         if request.method() != Method::GET && !(self.permit)() {

@@ -68,6 +68,9 @@ use crate::{
     plan::{Applied, Cause, Step},
     watch,
 };
+pub(crate) use objection::objection;
+pub(crate) use work::{conflicts_text, hint_for};
+
 use state::{ComponentKey, Entry, Gate, Issue, Key, KindKey, Recount, State};
 
 /// Watch events that wait for the engine: few, because each holds a watch's memory.

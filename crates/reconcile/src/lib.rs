@@ -15,7 +15,7 @@
 //!
 //! I/O: [`api`] (requests), [`apply`] (one object), [`discovery`] (which kinds are served), [`watch`] (one per kind),
 //! [`parent`] (the ApplySets' parents), [`survey`] (what exists before a first apply). What they bring is reduced to a
-//! [`live::Seen`] at once.
+//! [`live::Seen`] at once. [`probe`] stands beside the engine: it asks what a view would do, and writes nothing.
 //!
 //! `view → engine → plan → apply → response and watch → engine → report`
 
@@ -38,6 +38,7 @@ mod owned;
 mod ownership;
 mod parent;
 mod plan;
+pub mod probe;
 mod record;
 mod rights;
 mod rules;
@@ -112,6 +113,9 @@ pub enum Error {
     /// A bug in this crate.
     #[error("a worker of the reconciler panicked: please report this")]
     Worker(#[source] tokio::task::JoinError),
+    /// What would be cannot be told; says why. Comes of a [`probe`] alone.
+    #[error("{0}")]
+    Unanswered(String),
 }
 
 /// An object that was put back after somebody had changed or deleted it.

@@ -22,6 +22,8 @@ mod orders;
 mod ownership;
 #[path = "behaviour/privilege.rs"]
 mod privilege;
+#[path = "behaviour/probe.rs"]
+mod probe;
 #[path = "behaviour/prune.rs"]
 mod prune;
 #[path = "behaviour/real.rs"]

@@ -37,6 +37,9 @@ pub(crate) enum Failure {
     /// Something has to be done first.
     #[error("{0}")]
     Precondition(String),
+    /// It took too long.
+    #[error("{0}")]
+    Late(String),
     /// A newer call takes the place of this one.
     #[error("{0}")]
     Replaced(String),
@@ -90,6 +93,7 @@ impl Failure {
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Denied(_) | Self::Retired(_) => Code::PermissionDenied,
             Self::NotFound(_) => Code::NotFound,
+            Self::Late(_) => Code::DeadlineExceeded,
             Self::Replaced(_) => Code::Aborted,
             Self::Stopping => Code::Unavailable,
             Self::Internal(_) => Code::Internal,

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use driftless_model::{
 use driftless_proto::{to_hash, v1};
 use driftless_store::journal::State;
 use futures::{StreamExt, stream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{metrics::Metrics, objects::Objects};
@@ -71,6 +71,34 @@ pub(crate) struct Hub {
 struct Stream {
     id: u64,
     record: watch::Sender<Cluster>,
+    /// The way to ask its agent, if that answers.
+    asks: Option<mpsc::Sender<Ask>>,
+    /// Held by whoever waits for an answer.
+    asking: Weak<()>,
+}
+
+/// A question to an agent.
+pub(crate) struct Ask {
+    pub(crate) probe: v1::Probe,
+    pub(crate) answer: oneshot::Sender<v1::ProbeResult>,
+}
+
+/// Where an answer will come. Whoever drops it does not wait any more.
+pub(crate) struct Asked {
+    pub(crate) answer: oneshot::Receiver<v1::ProbeResult>,
+    /// Keeps others from asking meanwhile.
+    _turn: Arc<()>,
+}
+
+/// Why an agent cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unasked {
+    /// It has no stream to this server.
+    Away,
+    /// It is too old to answer.
+    Silent,
+    /// Somebody waits for its answer already.
+    Busy,
 }
 
 impl Hub {
@@ -204,13 +232,45 @@ impl Hub {
             .or_insert_with(|| watch::channel(None).0))
     }
 
-    /// Registers stream `id` of a cluster. An older one of the same cluster sees its record's watch close.
-    pub(crate) fn open(&self, cluster: &ClusterName, id: u64, record: Cluster) -> watch::Receiver<Cluster> {
+    /// Registers stream `id` of a cluster. An older one of the same cluster sees its record's watch close. `asks` is
+    /// where questions to its agent go, if it answers any.
+    pub(crate) fn open(
+        &self,
+        cluster: &ClusterName,
+        id: u64,
+        record: Cluster,
+        asks: Option<mpsc::Sender<Ask>>,
+    ) -> watch::Receiver<Cluster> {
         let (sender, receiver) = watch::channel(record);
+        let stream = Stream {
+            id,
+            record: sender,
+            asks,
+            asking: Weak::new(),
+        };
         let mut streams = lock(&self.streams);
-        streams.insert(cluster.clone(), Stream { id, record: sender });
+        streams.insert(cluster.clone(), stream);
         self.count(&streams);
         receiver
+    }
+
+    /// Asks a cluster's agent. One question at a time: whoever waits for an answer has the agent for itself.
+    pub(crate) fn ask(&self, cluster: &ClusterName, probe: v1::Probe) -> Result<Asked, Unasked> {
+        let mut streams = lock(&self.streams);
+        let stream = streams.get_mut(cluster).ok_or(Unasked::Away)?;
+        let asks = stream.asks.as_ref().ok_or(Unasked::Silent)?;
+        if stream.asking.strong_count() > 0 {
+            return Err(Unasked::Busy);
+        }
+        let (sender, answer) = oneshot::channel();
+        let ask = Ask { probe, answer: sender };
+        asks.try_send(ask).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unasked::Busy,
+            mpsc::error::TrySendError::Closed(_) => Unasked::Away,
+        })?;
+        let turn = Arc::new(());
+        stream.asking = Arc::downgrade(&turn);
+        Ok(Asked { answer, _turn: turn })
     }
 
     /// Takes stream `id` off the list, unless a newer one has done that.

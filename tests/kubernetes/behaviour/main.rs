@@ -7,6 +7,7 @@ mod apply;
 mod applyset;
 mod differing;
 mod disputes;
+mod dry_run;
 mod enrolled;
 mod frozen;
 mod idle;

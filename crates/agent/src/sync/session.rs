@@ -23,10 +23,13 @@ use driftless_model::{
 use driftless_proto::{self as proto, v1};
 
 use super::refusal::{Refusal, malformed};
+pub(crate) use inquiry::{Question, failure};
 use crate::{
     accepted::{Accepted, FORMAT},
     object::{self, Frame},
 };
+
+mod inquiry;
 
 /// Most hashes in one `Want`.
 const WANT: usize = 64;
@@ -38,6 +41,10 @@ pub(crate) enum Action {
     Want(Vec<ObjectHash>),
     /// This is accepted.
     Adopt(Box<Adoption>),
+    /// Find out what would be, and answer.
+    Ask(Box<Question>),
+    /// Send this answer.
+    Answer(v1::ProbeResult),
     /// The server ends the stream; come back after that many milliseconds.
     Goodbye { reason: String, after_ms: u32 },
 }
@@ -109,6 +116,7 @@ pub(crate) struct Session {
     /// Verified objects that are not known to be stored, with the first adoption they can be part of.
     unsaved: BTreeMap<ObjectHash, (u64, Frame)>,
     pending: Option<Pending>,
+    inquiry: Option<inquiry::Inquiry>,
     /// What this stream's last Welcome said.
     welcome: Option<Record>,
 }
@@ -123,6 +131,7 @@ impl Session {
             generation: 0,
             unsaved: BTreeMap::new(),
             pending: None,
+            inquiry: None,
             welcome: None,
         }
     }
@@ -173,7 +182,7 @@ impl Session {
 
     /// First message of a new stream.
     pub(crate) fn hello(&mut self, agent_version: &str) -> v1::Hello {
-        self.welcome = None;
+        (self.welcome, self.inquiry) = (None, None);
         if let Some(pending) = &mut self.pending {
             // What came is kept; what was asked for on the old stream has to be asked for again.
             pending.wanted.clear();
@@ -187,6 +196,7 @@ impl Session {
                 .as_ref()
                 .map_or(0, |accepted| accepted.directive().sequence),
             held: held.iter().map(proto::to_hash).collect(),
+            answers_probes: true,
         }
     }
 
@@ -197,6 +207,7 @@ impl Session {
             Some(Message::Welcome(welcome)) => self.welcome(welcome),
             Some(Message::Directive(directive)) => self.directive(directive),
             Some(Message::Object(object)) => self.object(object),
+            Some(Message::Probe(probe)) => Ok(self.probe(&probe)),
             Some(Message::Goodbye(goodbye)) => Ok(vec![Action::Goodbye {
                 reason: goodbye.reason,
                 after_ms: goodbye.reconnect_after_ms,
@@ -307,12 +318,13 @@ impl Session {
 
     fn object(&mut self, message: v1::Object) -> Result<Vec<Action>, Refusal> {
         let hash = proto::hash("object.hash", &message.hash).map_err(malformed)?;
+        let inquired = self.inquire(hash, &message.zstd);
         let Some(pending) = &mut self.pending else {
-            return Ok(Vec::new());
+            return Ok(inquired);
         };
         // Not asked for, or asked for by a directive that was overtaken.
         if !pending.wanted.remove(&hash) {
-            return Ok(Vec::new());
+            return Ok(inquired);
         }
         if message.zstd.is_empty() {
             return Err(Refusal::Missing(hash.short()));
@@ -320,7 +332,9 @@ impl Session {
         let last_wanted = pending.wanted.is_empty();
         pending.inline.insert(hash, message.zstd);
         self.verify_inline()?;
-        if last_wanted { self.proceed() } else { Ok(Vec::new()) }
+        let mut actions = if last_wanted { self.proceed()? } else { Vec::new() };
+        actions.extend(inquired);
+        Ok(actions)
     }
 
     /// Verifies and decodes whatever came and has a place in the pending snapshot. Bytes that have none are dropped

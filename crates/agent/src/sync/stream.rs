@@ -14,7 +14,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{Ended, PART, Sync, refusal::Refusal, session::Action};
+use super::{Ended, PART, Sync, answer::Answers, refusal::Refusal, session::Action};
 use crate::{
     Error,
     connect::{Server, message_limit},
@@ -35,6 +35,7 @@ struct Outgoing {
     last: Option<(ClusterStatus, Instant)>,
     /// When the next status is to go out, if there is something new to say.
     due: Option<Instant>,
+    answers: Answers,
 }
 
 impl Outgoing {
@@ -86,6 +87,7 @@ impl Sync {
                     problems.mark_unchanged();
                     self.news(&mut out);
                 }
+                Some(answer) = out.answers.next() => out.send(Message::ProbeResult(answer)).await?,
                 () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
                     self.send_status(&mut out).await?;
                 }
@@ -107,6 +109,7 @@ impl Sync {
             server,
             last: None,
             due: None,
+            answers: Answers::default(),
         };
         out.send(Message::Hello(self.session.hello(VERSION))).await?;
         let opening = timeout(
@@ -143,6 +146,8 @@ impl Sync {
                     self.adopt(*adoption);
                     self.news(out);
                 }
+                Action::Ask(question) => out.answers.begin(self.prober.clone(), question),
+                Action::Answer(answer) => out.send(Message::ProbeResult(answer)).await?,
                 Action::Goodbye { reason, after_ms } => {
                     tracing::info!(reason, "the server ends the stream");
                     ended = Some(Ended::Goodbye(Duration::from_millis(after_ms.into())));

@@ -1,10 +1,15 @@
 //! Clusters: who there is, and changes of their records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use driftless_model::{
     cluster::Change,
-    name::{ChannelName, ClusterName},
+    hash::ObjectHash,
+    name::{ChannelName, ClusterName, ComponentName},
+    prospect::Prospect,
     selector::Selector,
 };
 use driftless_proto::{self as proto, v1};
@@ -14,6 +19,20 @@ use crate::{
     error::Error,
     types::{Cluster, ClustersChanged},
 };
+
+/// Longer than servers take before they say that it takes too long.
+const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// What a dry run is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DryRunOf {
+    /// What the cluster should run now.
+    Current,
+    /// The newest snapshot of another channel.
+    Channel(ChannelName),
+    /// A snapshot.
+    Snapshot(ObjectHash),
+}
 
 impl Client {
     /// The clusters, by name: all, or those of one channel.
@@ -108,6 +127,37 @@ impl Client {
             })
             .await?;
         Ok(response.try_into()?)
+    }
+
+    /// Asks a cluster's agent what running a snapshot would do there, as its API server sees it. Nothing is written.
+    /// `component` alone, if there is one.
+    ///
+    /// # Errors
+    /// `is_not_found` without such a cluster, channel or snapshot. Says why when the agent cannot be asked, or has no
+    /// answer.
+    pub async fn dry_run(
+        &self,
+        cluster: &ClusterName,
+        component: Option<&ComponentName>,
+        of: &DryRunOf,
+    ) -> Result<(ObjectHash, Prospect), Error> {
+        let request = v1::DryRunRequest {
+            cluster: cluster.to_string(),
+            component: component.map(ToString::to_string).unwrap_or_default(),
+            snapshot: match of {
+                DryRunOf::Snapshot(hash) => Some(proto::to_hash(hash)),
+                DryRunOf::Current | DryRunOf::Channel(_) => None,
+            },
+            channel: match of {
+                DryRunOf::Channel(channel) => channel.to_string(),
+                DryRunOf::Current | DryRunOf::Snapshot(_) => String::new(),
+            },
+        };
+        // Not repeated: each time costs the cluster a request per object.
+        let mut fleet = self.fleet.clone();
+        let response = self.once(DRY_RUN_TIMEOUT, fleet.dry_run(request)).await?;
+        let snapshot = proto::hash("response.snapshot", &response.snapshot)?;
+        Ok((snapshot, proto::prospect(response.result.unwrap_or_default())?))
     }
 
     /// Lets clusters leave the fleet: all that are named, or none. What runs on them stays. Returns the journal entry

@@ -10,7 +10,7 @@ pub(crate) struct Objection {
 }
 
 /// What speaks against a manifest. Servers and the CLI say the same at push; this is for what came past them.
-pub(super) fn objection(manifest: &Manifest, spec: &Spec) -> Option<Box<Objection>> {
+pub(crate) fn objection(manifest: &Manifest, spec: &Spec) -> Option<Box<Objection>> {
     let object = |reason, message| Some(Box::new(Objection { reason, message }));
     if let Err(refused) = spec.allow.check(manifest.id()) {
         return object("NotAllowed", refused.to_string());

@@ -348,7 +348,8 @@ impl Engine {
                 return;
             }
             self.retry_in(key, delay);
-            return self.set_issue(key, "FieldConflict", conflict_text(&conflicts, delay));
+            let message = format!("{}; tried again in {}", conflicts_text(&conflicts), seconds(delay));
+            return self.set_issue(key, "FieldConflict", message);
         }
         if refusal.code == 404 && !refusal.lacks_namespace() && reason == "ApplyFailed" {
             self.retry_in(key, delay);
@@ -432,7 +433,8 @@ impl Engine {
     }
 }
 
-fn conflict_text(conflicts: &[crate::api::Conflict], delay: Duration) -> String {
+/// Who owns what an apply wants, and what to do about it.
+pub(crate) fn conflicts_text(conflicts: &[crate::api::Conflict]) -> String {
     let mut owners: Vec<(String, Vec<String>)> = Vec::new();
     for conflict in conflicts {
         match owners.last_mut() {
@@ -446,13 +448,13 @@ fn conflict_text(conflicts: &[crate::api::Conflict], delay: Duration) -> String 
         .collect();
     format!(
         "{}: leave the fields out of the manifest, or annotate it with driftless.dev/force-conflicts: \"true\" to take \
-         them; tried again in {}",
+         them",
         owners.join("; "),
-        seconds(delay),
     )
 }
 
-fn hint_for(refusal: &Refusal) -> Cow<'static, str> {
+/// What to do about a refusal: nothing, or something with `; ` behind it.
+pub(crate) fn hint_for(refusal: &Refusal) -> Cow<'static, str> {
     let message = refusal.status.message.as_str();
     if refusal.code == 403
         && let Some(advice) = rights::advice(message)

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 use super::{Core, Parts, channel_message, followers, parts};
 use crate::{failure::Failure, secrets::random_text, status_table::Mark};
 
+mod dry_run;
 mod records;
 
 const TOKEN_PREFIX: &str = "dlj_";
@@ -65,6 +66,11 @@ impl v1::fleet_server::Fleet for Service {
     ) -> Result<Response<v1::OrderClustersResponse>, Status> {
         let author = self.0.auth.admin(&request)?;
         Ok(Response::new(self.order(author, request.into_inner()).await?))
+    }
+
+    async fn dry_run(&self, request: Request<v1::DryRunRequest>) -> Result<Response<v1::DryRunResponse>, Status> {
+        self.0.auth.admin(&request)?;
+        Ok(Response::new(self.ask(request.into_inner()).await?))
     }
 
     async fn retire_clusters(

@@ -22,7 +22,7 @@ use futures::{
     future::BoxFuture,
     stream::{FuturesUnordered, unfold},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
 
@@ -30,7 +30,7 @@ use super::{Core, Parts, hashes};
 use crate::{
     auth::{self, Certificate},
     failure::Failure,
-    hub::OrdersWatch,
+    hub::{Ask, OrdersWatch},
 };
 
 /// The first message must come within this time.
@@ -137,7 +137,9 @@ impl Greeting {
         let held = hashes(&hello.held)?.into_iter().collect();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let known = self.certificate.cluster(&self.core.state().fleet)?.1.clone();
-        let records = self.core.hub.open(&self.name, id, known);
+        let (asks, asked) = mpsc::channel(1);
+        let asks = hello.answers_probes.then_some(asks);
+        let records = self.core.hub.open(&self.name, id, known, asks);
         let open = Open {
             core: Arc::clone(&self.core),
             name: self.name.clone(),
@@ -159,6 +161,8 @@ impl Greeting {
             held: Some(held),
             wanted: VecDeque::new(),
             loading: FuturesUnordered::new(),
+            asked,
+            waits: None,
         };
         Ok(Some((welcome, agent)))
     }
@@ -212,6 +216,10 @@ struct Agent {
     /// Asked for, not being read yet.
     wanted: VecDeque<ObjectHash>,
     loading: FuturesUnordered<BoxFuture<'static, Loaded>>,
+    /// Questions to the agent.
+    asked: mpsc::Receiver<Ask>,
+    /// Who waits for the answer to which.
+    waits: Option<(u64, oneshot::Sender<v1::ProbeResult>)>,
 }
 
 /// What a stream does next.
@@ -242,6 +250,10 @@ impl Agent {
                     self.is_news = changed.is_ok();
                     // The hub outlives its streams.
                     (!self.is_news).then_some(Step::Fail(Failure::Stopping))
+                }
+                Some(Ask { probe, answer }) = self.asked.recv() => {
+                    self.waits = Some((probe.id, answer));
+                    Some(Step::Send(ToAgent::Probe(probe)))
                 }
                 Some((hash, loaded)) = self.loading.next() => Some(self.send_object(hash, loaded)),
                 message = self.inbound.message() => match message {
@@ -353,6 +365,12 @@ impl Agent {
                     Ok(status) => core.table.report(name, *id, status, (core.clock)()),
                     // The cluster still needs its directives.
                     Err(error) => tracing::warn!(cluster = %name, %error, "a report makes no sense"),
+                }
+            }
+            Some(FromAgent::ProbeResult(result)) => {
+                if let Some((_, answer)) = self.waits.take_if(|(id, _)| *id == result.id) {
+                    // Whoever asked may have gone away meanwhile.
+                    let _ = answer.send(result);
                 }
             }
             Some(FromAgent::Hello(_)) => return Err(Failure::Argument("hello comes once, first".to_owned())),

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod agents;
 mod clusters;
+mod dry_run;
 #[cfg(test)]
 mod enrollment;
 #[cfg(test)]

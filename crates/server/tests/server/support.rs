@@ -216,12 +216,16 @@ impl Agent {
     }
 
     pub(crate) async fn sync_holding(&self, rig: &Rig, held: Vec<Bytes>) -> Result<Stream, Status> {
-        let (sender, receiver) = mpsc::channel(16);
         let hello = v1::Hello {
             agent_version: "test".to_owned(),
-            sequence: 0,
             held,
+            ..v1::Hello::default()
         };
+        self.sync_saying(rig, hello).await
+    }
+
+    pub(crate) async fn sync_saying(&self, rig: &Rig, hello: v1::Hello) -> Result<Stream, Status> {
+        let (sender, receiver) = mpsc::channel(16);
         sender
             .send(AgentMessage {
                 message: Some(FromAgent::Hello(hello)),
