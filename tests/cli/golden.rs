@@ -126,6 +126,10 @@ async fn script(golden: &mut Golden) -> Result<()> {
         )
         .await?;
     golden.case("cluster-enroll-again", &enroll).await?;
+    golden.case("dry-run-not-joined", &["dry-run", "edge-1"]).await?;
+    golden
+        .case("dry-run-unknown", &["dry-run", "edge-2", "--channel", "prod"])
+        .await?;
     golden
         .case("cluster-enroll", &["cluster", "enroll", "core-1", "--channel", "prod"])
         .await?;

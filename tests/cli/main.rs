@@ -8,5 +8,6 @@ mod desk;
 mod differing;
 mod golden;
 mod reading;
+mod refusals;
 mod sources;
 mod story;

@@ -12,7 +12,9 @@ use crate::{
 /// GitOps for thousands of Kubernetes clusters, without making any of them talk to Git
 #[derive(Debug, Parser)]
 #[command(name = "driftless", version, max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 success, 1 failure (diff, dry-run: differences), 2 wrong usage (diff, dry-run: any failure).")]
+#[command(
+    after_help = "Exit codes: 0 success, 1 failure (diff, dry-run: differences), 2 wrong usage (diff, dry-run: any failure)."
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -138,7 +140,11 @@ pub(crate) enum Command {
 impl Command {
     /// `diff` and `dry-run` keep 1 for "there are differences", as kubectl does.
     pub(crate) fn exit_code_of_failure(&self) -> u8 {
-        if matches!(self, Self::Diff(_) | Self::DryRun(_)) { 2 } else { 1 }
+        if matches!(self, Self::Diff(_) | Self::DryRun(_)) {
+            2
+        } else {
+            1
+        }
     }
 }
 

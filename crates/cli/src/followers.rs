@@ -13,6 +13,8 @@ use driftless_client::{
 use driftless_model::{
     bundle::{Bundle, upkeep::NotAllowed},
     effect::{self, Clusters, Effect},
+    ignored,
+    intake::Place,
     manifest::{Manifest, ManifestId},
     name::ClusterName,
     order,
@@ -115,19 +117,7 @@ impl<'a> Followers<'a> {
     /// # Errors
     /// Where there is one; ends with `so`.
     pub(crate) async fn check(&self, components: &[Component], so: &str) -> Result<()> {
-        let mut lines = Vec::new();
-        for component in components {
-            let problems = render::check(&component.bundle);
-            lines.extend(problems.iter().map(|problem| placed(component, problem)));
-            lines.extend(rule::check(&component.bundle.spec().health).iter().map(|fault| {
-                let place = written(component, &format!("/health/{}/{}", fault.rule, fault.field));
-                format!("{place}component `{}`: {fault}", component.bundle.component)
-            }));
-            lines.extend(order::check(&component.bundle).iter().map(|problem| {
-                let place = problem.object().map_or_else(String::new, |id| place_of(component, id));
-                format!("{place}component `{}`: {problem}", component.bundle.component)
-            }));
-        }
+        let mut lines: Vec<String> = components.iter().flat_map(everywhere).collect();
         if lines.is_empty() && components.iter().any(|component| differs(&component.bundle)) {
             let facts = self.facts().await?;
             let clusters = Clusters::new(&facts);
@@ -136,7 +126,7 @@ impl<'a> Followers<'a> {
                     let names: Vec<_> = shortfall.clusters.iter().map(|index| &facts[*index].name).collect();
                     let told = shortfall.held.iter();
                     lines.extend(told.map(|held| {
-                        let place = place_of(component, &held.id);
+                        let place = before(place_of(component, &held.id, None));
                         format!("{place}{held} ({})", on(&names))
                     }));
                 }
@@ -158,7 +148,7 @@ fn variants_of(component: &Component, clusters: &Clusters<'_>, facts: &[ClusterF
         let rendered = plan.render_dynamic(&projection).manifests.into_iter();
         let changed = rendered.filter(|manifest| component.bundle.get(manifest.id()) != Some(manifest));
         variants.extend(changed.map(|manifest| Variant {
-            place: place_of(component, manifest.id()),
+            place: before(place_of(component, manifest.id(), None)),
             clusters: names.clone(),
             manifest,
         }));
@@ -195,27 +185,67 @@ pub(crate) fn on(names: &[&ClusterName]) -> String {
     }
 }
 
-fn placed(component: &Component, problem: &Problem) -> String {
-    let place = match problem {
-        Problem::Variable { id, .. } | Problem::Ignored { id, .. } => place_of(component, id),
+/// All that is wrong with a component wherever it runs, in the order of the places where it was written.
+fn everywhere(component: &Component) -> Vec<String> {
+    let mut told: Vec<(Option<Place>, String)> = Vec::new();
+    for problem in render::check(&component.bundle) {
+        told.push((place_of_problem(component, &problem), problem.to_string()));
+    }
+    for fault in rule::check(&component.bundle.spec().health) {
+        let pointer = format!("/health/{}/{}", fault.rule, fault.field);
+        told.push((written(component, &pointer), fault.to_string()));
+    }
+    for problem in order::check(&component.bundle) {
+        let text = problem.to_string();
+        let annotation = match &problem {
+            order::Problem::Circle(_) => Some(order::DEPENDS_ON),
+            _ => annotation_in(&text),
+        };
+        let place = problem.object().and_then(|id| place_of(component, id, annotation));
+        told.push((place, text));
+    }
+    told.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let lines = told.into_iter().map(|(place, text)| {
+        let component = &component.bundle.component;
+        format!("{}component `{component}`: {text}", before(place))
+    });
+    lines.collect()
+}
+
+fn place_of_problem(component: &Component, problem: &Problem) -> Option<Place> {
+    match problem {
+        Problem::Variable { id, .. } => place_of(component, id, None),
+        Problem::Ignored { id, .. } => place_of(component, id, Some(ignored::ANNOTATION)),
+        Problem::Unknown { id, unknown } => place_of(component, id, Some(unknown.key())),
         Problem::NotAllowed(
             NotAllowed::Kind { id, .. } | NotAllowed::Namespace { id, .. } | NotAllowed::NoNamespace { id, .. },
-        ) => place_of(component, id),
+        ) => place_of(component, id, None),
         _ => written(component, "/overlays"),
+    }
+}
+
+/// The annotation that a message is about: faults of order and of hooks name it, `annotation KEY: …`.
+fn annotation_in(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("annotation ")?;
+    rest.split([':', ' ']).next()
+}
+
+/// Where an object was written, or an annotation of it.
+fn place_of(component: &Component, id: &ManifestId, annotation: Option<&str>) -> Option<Place> {
+    let found = component.placed.iter().find(|placed| placed.manifest.id() == id);
+    let Some(placed) = found else {
+        return written(component, "/overlays");
     };
-    format!("{place}component `{}`: {problem}", component.bundle.component)
+    let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+    let pointer = annotation.map(|key| format!("/metadata/annotations/{}", escaped(key)));
+    Some(placed.place(pointer.as_deref().unwrap_or_default()))
+}
+
+fn written(component: &Component, pointer: &str) -> Option<Place> {
+    component.written.as_ref().map(|written| written.place(pointer))
 }
 
 /// `shop/web.yaml:3: `, or nothing where it is not known.
-fn place_of(component: &Component, id: &ManifestId) -> String {
-    let found = component.placed.iter().find(|placed| placed.manifest.id() == id);
-    found.map_or_else(
-        || written(component, "/overlays"),
-        |placed| format!("{}: ", placed.place("")),
-    )
-}
-
-fn written(component: &Component, pointer: &str) -> String {
-    let written = component.written.as_ref();
-    written.map_or_else(String::new, |written| format!("{}: ", written.place(pointer)))
+fn before(place: Option<Place>) -> String {
+    place.map_or_else(String::new, |place| format!("{place}: "))
 }

@@ -143,6 +143,9 @@ pub enum Intent {
         expected: Option<Expected>,
         /// Who pushes and from what.
         provenance: Provenance,
+        /// The bundles on which the check of what components depend on relied, besides those to set: where one of them is
+        /// another by now, it has to be made again.
+        relied: BTreeMap<ComponentName, Option<ObjectHash>>,
         /// Schema epochs of the bundles to set, where they declare one.
         epochs: BTreeMap<ComponentName, u64>,
         /// sha256 of what the pusher drew for this push, the same in every repetition; `None` if it drew nothing.
@@ -251,6 +254,7 @@ impl Fleet {
             components,
             expected,
             provenance,
+            relied,
             epochs,
             nonce,
         } = intent
@@ -272,7 +276,14 @@ impl Fleet {
             .filter(|(component, _)| components.contains_key(*component))
             .map(|(component, epoch)| (component.clone(), *epoch))
             .collect();
-        self.channel(name)?.check_epochs(&components, &epochs)?;
+        let channel = self.channel(name)?;
+        channel.check_epochs(&components, &epochs)?;
+        if relied
+            .iter()
+            .any(|(component, bundle)| channel.components.get(component) != bundle.as_ref())
+        {
+            return Err(Refusal::Overtaken(name.clone()));
+        }
         let channel = self.channels.get_mut(name).expect("it was found when that was decided");
         channel.epochs.extend(epochs.clone());
         let snapshot = channel.advance(&components, provenance, now, seq);

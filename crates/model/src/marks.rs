@@ -1,5 +1,7 @@
 //! Annotations by which an object asks for special treatment: ours, and those of other tools that people bring along.
 
+use std::fmt;
+
 use serde_json::Value;
 
 /// Annotations that keep an object when it leaves the desired state.
@@ -28,6 +30,102 @@ const ONLY_MADE: &[(&str, &[&str])] = &[
 
 /// Annotations that have a person asked before an object is deleted.
 const ASK: &[(&str, &[&str])] = &[("argocd.argoproj.io/sync-options", &["Prune=confirm", "Delete=confirm"])];
+
+/// What our own annotations and those that mean the same may say. Each other key of ours is checked where it is read.
+const CHOICES: &[(&str, &[&str])] = &[
+    ("driftless.dev/prune", &["disabled", "enabled"]),
+    ("driftless.dev/force-conflicts", &["true", "false"]),
+    ("driftless.dev/replace", &["true", "false"]),
+    ("driftless.dev/substitute", &["disabled", "enabled"]),
+];
+
+/// Our keys that hold something else than a choice; the last is found on what was made, and brought along with it.
+const OTHERS: &[&str] = &[
+    "driftless.dev/wave",
+    "driftless.dev/ignore-fields",
+    "driftless.dev/hook-run",
+];
+
+/// The beginning of our keys.
+const OURS: &str = "driftless.dev/";
+
+/// An annotation of ours that asks for nothing there is: it would be taken for one that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unknown {
+    /// There is no such key.
+    Key(String),
+    /// The key has no such value.
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        choices: &'static [&'static str],
+    },
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |words: &mut dyn Iterator<Item = &str>| {
+            let words: Vec<_> = words.map(|word| format!("`{word}`")).collect();
+            words.join(", ")
+        };
+        match self {
+            Self::Key(key) => {
+                let keys = CHOICES.iter().map(|(key, _)| *key).chain(OTHERS[..2].iter().copied());
+                write!(
+                    f,
+                    "there is no annotation {key}: there are {}",
+                    quoted(&mut keys.map(|key| key.trim_start_matches(OURS)))
+                )
+            }
+            Self::Value { key, value, choices } => {
+                write!(
+                    f,
+                    "annotation {key}: `{value}` is not known: there are {}",
+                    quoted(&mut choices.iter().copied())
+                )
+            }
+        }
+    }
+}
+
+impl Unknown {
+    /// The annotation's key.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Key(key) => key,
+            Self::Value { key, .. } => key,
+        }
+    }
+}
+
+/// Could an object of these bytes have annotations of ours? Most have none, and need not be parsed.
+pub fn is_concerned(bytes: &[u8]) -> bool {
+    bytes.windows(OURS.len()).any(|window| window == OURS.as_bytes())
+}
+
+/// The annotations of ours on a manifest that ask for nothing there is.
+pub fn unknown(manifest: &Value) -> Vec<Unknown> {
+    let annotations = manifest.pointer("/metadata/annotations").and_then(Value::as_object);
+    let ours = annotations
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| key.starts_with(OURS));
+    ours.filter_map(|(key, value)| {
+        let value = value.as_str().unwrap_or_default();
+        match CHOICES.iter().find(|(known, _)| known == key) {
+            Some((key, choices)) => (!choices.contains(&value)).then(|| Unknown::Value {
+                key,
+                value: value.to_owned(),
+                choices,
+            }),
+            None => (!OTHERS.contains(&key.as_str())).then(|| Unknown::Key(key.clone())),
+        }
+    })
+    .collect()
+}
 
 /// What becomes of an object that leaves the desired state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +212,27 @@ mod tests {
         );
         assert_eq!(keep(&object("driftless.dev/prune", "enabled")), None);
         assert_eq!(keep(&json!({})), None);
+    }
+
+    #[test]
+    fn annotation_of_ours_that_asks_for_nothing_there_is_is_told() {
+        let told = |annotations: Value| -> Vec<String> {
+            let object = json!({"metadata": {"annotations": annotations}});
+            unknown(&object).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            told(json!({"driftless.dev/prune": "never", "driftless.dev/prone": "disabled"})),
+            [
+                "there is no annotation driftless.dev/prone: there are `prune`, `force-conflicts`, `replace`, \
+                 `substitute`, `wave`, `ignore-fields`",
+                "annotation driftless.dev/prune: `never` is not known: there are `disabled`, `enabled`",
+            ]
+        );
+        assert_eq!(
+            told(json!({"driftless.dev/replace": "true", "driftless.dev/wave": "1", "other/prune": "x"})),
+            [""; 0]
+        );
+        assert!(is_concerned(br#""driftless.dev/prune""#) && !is_concerned(b"driftless"));
     }
 
     #[test]

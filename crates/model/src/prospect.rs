@@ -4,12 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    diff::FieldChange,
-    hash::ObjectHash,
-    manifest::ManifestId,
-    name::ComponentName,
-};
+use crate::{diff::FieldChange, hash::ObjectHash, manifest::ManifestId, name::ComponentName};
 
 /// What would come of a view.
 #[derive(Debug, Clone, PartialEq, Default)]

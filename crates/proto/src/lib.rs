@@ -15,8 +15,8 @@ pub mod v1 {
 mod convert;
 
 pub use convert::{
-    Asked, Error, asked, change, from_asked, from_change, from_orders, from_prospect, from_time, from_vars, hash, hashes,
-    opt_hash, orders, prospect, time, to_hash, vars,
+    Asked, Error, asked, change, from_asked, from_change, from_orders, from_prospect, from_time, from_vars, hash,
+    hashes, opt_hash, orders, prospect, time, to_hash, vars,
 };
 
 /// Metadata key under which a refused call says why, in a word for programs.

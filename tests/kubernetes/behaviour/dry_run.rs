@@ -54,7 +54,11 @@ async fn dry_run_tells_what_a_push_would_change_and_changes_nothing(cluster: &dy
         config_map("kept", "1"),
         config_map("leaves", "1"),
     ];
-    let first = world.push("web", &stream(&objects)).await?.snapshot.context("no snapshot")?;
+    let first = world
+        .push("web", &stream(&objects))
+        .await?
+        .snapshot
+        .context("no snapshot")?;
     let alone = home.driftless(&ask).await?.expect_failure()?;
     expect_words(&alone, &["has not joined yet"])?;
     let _agent = world.agent().await?;
@@ -71,26 +75,37 @@ async fn dry_run_tells_what_a_push_would_change_and_changes_nothing(cluster: &dy
     std::fs::write(home.path().join("next.yaml"), stream(&objects))?;
     let namespace = world.namespace();
     let push = [
-        "push", "next.yaml", "--component", "web", "--channel", "next", "-n", namespace,
+        "push",
+        "next.yaml",
+        "--component",
+        "web",
+        "--channel",
+        "next",
+        "-n",
+        namespace,
     ];
     world.driftless(&push).await?;
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client()?, namespace);
     let deployments: Api<Deployment> = Api::namespaced(cluster.client()?, namespace);
     let before = versions(&maps).await?;
-    let text = ended(home.driftless(&["dry-run", world.name(), "--channel", "next"]).await?, 1)?;
+    let text = ended(
+        home.driftless(&["dry-run", world.name(), "--channel", "next"]).await?,
+        1,
+    )?;
     expect_words(
         &text,
         &[
             "1 changed, 1 added, 1 removed",
             "spec.replicas: 1 → 3",
-            "spec.template.spec.containers[name=web].image: \"example.com/web:1\" → \"example.com/web:2\"",
+            "spec.template.spec.containers[name=main].image: \"example.com/web:1\" → \"example.com/web:2\"",
             &format!("+ ConfigMap {namespace}/new"),
             &format!("- ConfigMap {namespace}/leaves"),
             "nothing was changed on",
         ],
     )?;
     let named = ended(
-        home.driftless(&["dry-run", world.name(), "--channel", "next", "-o", "name"]).await?,
+        home.driftless(&["dry-run", world.name(), "--channel", "next", "-o", "name"])
+            .await?,
         1,
     )?;
     ensure!(named.lines().count() == 3 && named.contains("configmap/new"), "{named}");
@@ -109,12 +124,16 @@ async fn dry_run_tells_what_a_push_would_change_and_changes_nothing(cluster: &dy
             row.problems().iter().any(|problem| problem.reason == "Paused")
         })
         .await?;
-    maps.patch("kept", &PatchParams::default(), &Patch::Merge(&value)).await?;
+    maps.patch("kept", &PatchParams::default(), &Patch::Merge(&value))
+        .await?;
     let json = ["dry-run", world.name(), "web", "-o", "json"];
     let document: Value = serde_json::from_str(&ended(home.driftless(&json).await?, 1)?)?;
     let changed = of(&document, "changes", "ConfigMap", "kept")?;
     ensure!(changed["fields"][0]["path"] == "data.key", "{changed}");
-    ensure!(changed["fields"][0]["before"] == "theirs" && changed["fields"][0]["after"] == "1", "{changed}");
+    ensure!(
+        changed["fields"][0]["before"] == "theirs" && changed["fields"][0]["after"] == "1",
+        "{changed}"
+    );
     ensure!(document["snapshot"] == first.to_string() && document["components"][0]["unchanged"] == 2);
     let none = home.driftless(&["dry-run", world.name(), "none"]).await?;
     ensure!(none.status.code() == Some(2), "{none:?}");
@@ -143,20 +162,34 @@ async fn dry_run_names_what_the_api_server_refuses_and_tells_the_rest(cluster: &
     world
         .row_where("the pause to be reported", |row| {
             let problems = row.problems();
-            problems.iter().any(|problem| problem.message.contains("3 objects wait"))
+            problems
+                .iter()
+                .any(|problem| problem.message.contains("3 objects wait"))
         })
         .await?;
     let json = ["dry-run", world.name(), "-o", "json"];
     let document: Value = serde_json::from_str(&ended(home.driftless(&json).await?, 2)?)?;
-    ensure!(of(&document, "changes", "ConfigMap", "fine")?["type"] == "added", "{document:#}");
+    ensure!(
+        of(&document, "changes", "ConfigMap", "fine")?["type"] == "added",
+        "{document:#}"
+    );
     let told = |name: &str, kind: &str| -> Result<String> {
         let refused = of(&document, "refused", kind, name)?;
         Ok(refused["message"].as_str().unwrap_or_default().to_owned())
     };
     expect_words(&told("theirs", "ConfigMap")?, &["`somebody` owns .data.key"])?;
-    expect_words(&told("invalid", "Deployment")?, &["the API server answered: ", "`selector` does not match"])?;
+    expect_words(
+        &told("invalid", "Deployment")?,
+        &["the API server answered: ", "`selector` does not match"],
+    )?;
     let text = ended(home.driftless(&["dry-run", world.name()]).await?, 2)?;
-    expect_words(&text, &["1 added, 2 refused", &format!("! ConfigMap {namespace}/theirs  `somebody` owns")])?;
+    expect_words(
+        &text,
+        &[
+            "1 added, 2 refused",
+            &format!("! ConfigMap {namespace}/theirs  `somebody` owns"),
+        ],
+    )?;
 
     // The simulator has no admission webhooks.
     if cluster.kind() != "kube-apiserver" {
@@ -184,7 +217,10 @@ async fn dry_run_names_what_the_api_server_refuses_and_tells_the_rest(cluster: &
         let document: Value = serde_json::from_str(&ended(home.driftless(&json).await?, 2)?)?;
         let refused = of(&document, "refused", "ConfigMap", "fine")?;
         let message = refused["message"].as_str().unwrap_or_default();
-        ensure!(message.contains("failed calling webhook") && message.contains(&name), "{message}");
+        ensure!(
+            message.contains("failed calling webhook") && message.contains(&name),
+            "{message}"
+        );
         Ok(Some(()))
     })
     .await;

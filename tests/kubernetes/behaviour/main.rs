@@ -5,6 +5,7 @@
 mod adoption;
 mod apply;
 mod applyset;
+mod consent;
 mod differing;
 mod disputes;
 mod dry_run;

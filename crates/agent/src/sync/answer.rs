@@ -19,7 +19,10 @@ impl Answers {
         self.0.abort_all();
         self.0.spawn(async move {
             let Question { id, view, only, within } = *question;
-            tracing::info!(component = only.as_ref().map(ToString::to_string), "asked for a dry run");
+            tracing::info!(
+                component = only.as_ref().map(ToString::to_string),
+                "asked for a dry run"
+            );
             match timeout(within, prober.ask(&view, only.as_ref())).await {
                 Ok(Ok(prospect)) => from_prospect(id, &prospect, ROOM),
                 Ok(Err(error)) => failure(id, error),

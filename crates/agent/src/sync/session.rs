@@ -23,11 +23,11 @@ use driftless_model::{
 use driftless_proto::{self as proto, v1};
 
 use super::refusal::{Refusal, malformed};
-pub(crate) use inquiry::{Question, failure};
 use crate::{
     accepted::{Accepted, FORMAT},
     object::{self, Frame},
 };
+pub(crate) use inquiry::{Question, failure};
 
 mod inquiry;
 

@@ -56,7 +56,10 @@ pub(crate) const PRINTS: Prints = Prints {
                 ("cluster", "the cluster"),
                 ("snapshot", "the snapshot that would run"),
                 ("notes[]", "what could not be found out"),
-                ("leftOut", "number of objects that are left out, as there are too many to tell"),
+                (
+                    "leftOut",
+                    "number of objects that are left out, as there are too many to tell",
+                ),
             ],
         },
         Part {
@@ -89,10 +92,13 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     };
     let (snapshot, prospect) = client.dry_run(&cluster, component.as_ref(), &of).await?;
     let components = prospect.components.into_iter();
+    let components = components
+        .map(|(name, told)| Found::new(&cluster, name, told))
+        .collect();
     let document = Document {
         cluster,
         snapshot: snapshot.to_string(),
-        components: components.map(|(name, told)| Found::new(name, told)).collect(),
+        components,
         notes: prospect.notes,
         left_out: prospect.left_out,
     };
@@ -102,8 +108,14 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
 }
 
 fn outcome(document: &Document) -> Outcome {
-    let refuses = document.components.iter().any(|component| !component.refused.is_empty());
-    let changes = document.components.iter().any(|component| !component.changes.is_empty());
+    let refuses = document
+        .components
+        .iter()
+        .any(|component| !component.refused.is_empty());
+    let changes = document
+        .components
+        .iter()
+        .any(|component| !component.changes.is_empty());
     match (refuses, changes || document.left_out > 0) {
         (true, _) => Outcome::Refused,
         (false, true) => Outcome::Found,
@@ -124,7 +136,9 @@ fn text(document: &Document) -> String {
     }
     if document.left_out > 0 {
         let many = output::count(document.left_out as usize, "object");
-        output::note(&format!("{warning} {many} more left out, as the answer is too large: ask for one component"));
+        output::note(&format!(
+            "{warning} {many} more left out, as the answer is too large: ask for one component"
+        ));
     }
     let told = document.components.iter().filter(|component| !component.is_quiet());
     let mut out: String = told.map(Found::lines).collect();

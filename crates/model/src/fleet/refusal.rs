@@ -47,6 +47,11 @@ pub enum Refusal {
         /// Who was faster.
         winner: Option<Box<Setter>>,
     },
+    /// Another push changed what the check of this one relied on.
+    #[error(
+        "channel `{0}` was pushed to at the same time, and what this push was checked against is no more: push again"
+    )]
+    Overtaken(ChannelName),
     /// A push that passes for a repetition of another one.
     #[error(
         "the idempotency key of this push was used at {time} for another push to channel `{channel}`, which made \

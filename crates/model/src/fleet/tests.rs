@@ -27,6 +27,7 @@ fn publish(component: &str, bundle: Option<ObjectHash>, expected: Option<Expecte
         components: [(component.parse().unwrap(), bundle)].into(),
         expected,
         provenance: author(who),
+        relied: BTreeMap::new(),
         epochs: BTreeMap::new(),
         nonce: None,
     }
@@ -49,6 +50,7 @@ fn keyed(push: Intent, key: &str) -> Intent {
         components,
         expected,
         provenance,
+        relied: BTreeMap::new(),
         epochs: BTreeMap::new(),
         nonce: Some(ObjectHash::of(key.as_bytes())),
     }
@@ -312,6 +314,7 @@ fn key_sent_with_another_request_is_refused() {
         components,
         expected: None,
         provenance,
+        relied: BTreeMap::new(),
         epochs: BTreeMap::new(),
         nonce,
     };
@@ -479,6 +482,7 @@ fn schema_epochs_never_fall_not_even_after_a_removal() {
             components,
             expected,
             provenance,
+            relied: BTreeMap::new(),
             epochs: epoch
                 .map(|epoch| ("shop".parse().unwrap(), epoch))
                 .into_iter()
@@ -497,4 +501,29 @@ fn schema_epochs_never_fall_not_even_after_a_removal() {
     log.take(&publish("shop", None, None, "ann")).unwrap();
     assert!(log.take(&at_epoch("b", Some(1))).is_err());
     log.take(&at_epoch("b", Some(3))).unwrap();
+}
+
+#[test]
+fn push_whose_check_relied_on_what_is_no_more_has_to_be_checked_again() {
+    let mut log = Log::with_channel();
+    let relying = |component: &str, on: &[(&str, Option<&str>)]| {
+        let mut push = publish(component, bundle(component), None, "ann");
+        if let Intent::Publish { relied, .. } = &mut push {
+            let on = on
+                .iter()
+                .map(|(name, held)| (name.parse().unwrap(), held.and_then(bundle)));
+            relied.extend(on);
+        }
+        push
+    };
+    log.take(&relying("a", &[("b", None)])).unwrap();
+    let before = log.fleet.clone();
+    let refusal = log.take(&relying("b", &[("a", None)])).unwrap_err();
+    assert_eq!(refusal, Refusal::Overtaken("prod".parse().unwrap()));
+    assert_eq!(log.fleet, before);
+    assert!(log.take(&relying("b", &[("a", Some("another"))])).is_err());
+    log.take(&relying("b", &[("a", Some("a"))])).unwrap();
+    // A repetition is answered whatever came after.
+    let push = keyed(publish("c", bundle("c"), None, "ann"), "k");
+    log.take(&push).unwrap();
 }

@@ -7,6 +7,7 @@ use crate::{
     bundle::{Bundle, upkeep::NotAllowed},
     ignored::{self, InvalidPath},
     manifest::ManifestId,
+    marks,
     overlay::{Overlay, Target},
     substitute::{self, Fault},
 };
@@ -60,6 +61,14 @@ pub enum Problem {
         id: ManifestId,
         /// What is wrong.
         wrong: InvalidPath,
+    },
+    /// An annotation that asks for nothing there is.
+    #[error("{id}: {unknown}")]
+    Unknown {
+        /// The object.
+        id: ManifestId,
+        /// Which, and what there is.
+        unknown: marks::Unknown,
     },
     /// A variable that can be defined nowhere.
     #[error("{id}: {fault}")]
@@ -123,6 +132,13 @@ pub fn check(bundle: &Bundle) -> Vec<Problem> {
                 id: manifest.id().clone(),
                 wrong,
             });
+        }
+        if marks::is_concerned(manifest.canonical()) {
+            let unknown = marks::unknown(&manifest.value());
+            problems.extend(unknown.into_iter().map(|unknown| Problem::Unknown {
+                id: manifest.id().clone(),
+                unknown,
+            }));
         }
         if substitute::is_concerned(manifest.canonical()) {
             let faults = substitute::check(&manifest.value());

@@ -91,7 +91,10 @@ pub fn prospect(result: v1::ProbeResult) -> Result<Prospect, Error> {
         let name = name.map_err(|error| Error::new("probe.component", error))?;
         let mut objects = BTreeMap::new();
         for mut object in component.objects {
-            let id = object.object.take().ok_or_else(|| Error::new("probe.object", "it is missing"))?;
+            let id = object
+                .object
+                .take()
+                .ok_or_else(|| Error::new("probe.object", "it is missing"))?;
             if let Some(outcome) = outcome(object)? {
                 objects.insert(id.into(), outcome);
             }

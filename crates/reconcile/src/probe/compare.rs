@@ -9,7 +9,13 @@ use serde_json::Value;
 use crate::api::{Failure, Refusal};
 
 /// Metadata that the API server keeps by itself.
-const KEPT: &[&str] = &["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"];
+const KEPT: &[&str] = &[
+    "managedFields",
+    "resourceVersion",
+    "generation",
+    "uid",
+    "creationTimestamp",
+];
 
 /// The parts of a Secret that hold nothing secret.
 const OPEN: &[&str] = &["metadata.labels", "type"];
@@ -62,8 +68,14 @@ pub(super) fn refusal(id: &ManifestId, failure: &Failure) -> String {
         [] => String::new(),
         fields => format!(", about {}", fields.join(", ")),
     };
-    let reason = if status.reason.is_empty() { "an error" } else { &status.reason };
-    format!("the API server answered: {reason} (HTTP {code}){about}; its words are kept back, as they may quote the Secret")
+    let reason = if status.reason.is_empty() {
+        "an error"
+    } else {
+        &status.reason
+    };
+    format!(
+        "the API server answered: {reason} (HTTP {code}){about}; its words are kept back, as they may quote the Secret"
+    )
 }
 
 fn is_secret(id: &ManifestId) -> bool {
@@ -119,7 +131,12 @@ mod tests {
         let paths: Vec<_> = told.iter().map(|change| change.path.as_str()).collect();
         assert_eq!(
             paths,
-            ["data.password", "metadata.annotations.b", "metadata.labels.a", "stringData.other"]
+            [
+                "data.password",
+                "metadata.annotations.b",
+                "metadata.labels.a",
+                "stringData.other"
+            ]
         );
         assert_eq!(told[2].after, Some(json!("2")));
         // As a whole map that comes.
@@ -131,7 +148,10 @@ mod tests {
     fn refusal_of_a_secret_names_fields_and_quotes_nothing() {
         let failure = refused("data[password]: Invalid value: \"hunter2\"", "data[password]");
         let told = refusal(&id("Secret"), &failure);
-        assert!(!told.contains("hunter2") && told.contains("Invalid (HTTP 422), about data[password]"), "{told}");
+        assert!(
+            !told.contains("hunter2") && told.contains("Invalid (HTTP 422), about data[password]"),
+            "{told}"
+        );
         assert!(refusal(&id("ConfigMap"), &failure).contains("hunter2"));
     }
 
@@ -140,7 +160,10 @@ mod tests {
         let failure = refused("admission webhook \"a.example.com\" does not support dry run", "");
         for kind in ["Secret", "ConfigMap"] {
             let told = refusal(&id(kind), &failure);
-            assert!(told.starts_with("admission webhook \"a.example.com\" does not support dry run: "), "{told}");
+            assert!(
+                told.starts_with("admission webhook \"a.example.com\" does not support dry run: "),
+                "{told}"
+            );
         }
     }
 }

@@ -100,7 +100,10 @@ impl Question {
         let mut members = Vec::new();
         let mut next = String::new();
         loop {
-            let path = format!("{}?labelSelector={selector}&limit={PAGE}&continue={next}", resource.path());
+            let path = format!(
+                "{}?labelSelector={selector}&limit={PAGE}&continue={next}",
+                resource.path()
+            );
             let mut list = parse(&self.api.list_metadata(&path).await?)?;
             if let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) {
                 members.extend(items);

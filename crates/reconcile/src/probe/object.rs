@@ -57,7 +57,9 @@ impl Question {
         let Job { manifest, spec, .. } = job;
         let id = manifest.id();
         if hook::is_concerned(manifest.canonical()) && hook::read(&manifest.value()).ok().flatten().is_some() {
-            return Ok(Some(Outcome::Left("it is a hook, which a dry run does not run".to_owned())));
+            return Ok(Some(Outcome::Left(
+                "it is a hook, which a dry run does not run".to_owned(),
+            )));
         }
         if let Some(objection) = objection(manifest, spec) {
             return Ok(Some(Outcome::Refused(objection.message)));
@@ -68,7 +70,9 @@ impl Question {
             Changing::Free
         };
         if wish == Changing::Never {
-            return Ok(Some(Outcome::Left("its annotations keep it from being applied".to_owned())));
+            return Ok(Some(Outcome::Left(
+                "its annotations keep it from being applied".to_owned(),
+            )));
         }
         let resource = match self.resource(job) {
             Ok(resource) => resource,
@@ -112,10 +116,16 @@ impl Question {
             ([], ..) => None,
             (changed, Some(_), Drift::Report | Drift::Ignore) => {
                 let paths: Vec<_> = changed.iter().map(|change| change.path.as_str()).collect();
-                let why = format!("it has drifted ({}), and its component does not repair drift", paths.join(", "));
+                let why = format!(
+                    "it has drifted ({}), and its component does not repair drift",
+                    paths.join(", ")
+                );
                 Some(Outcome::Left(why))
             }
-            _ => Some(Outcome::Changed { fields: changes, more: 0 }),
+            _ => Some(Outcome::Changed {
+                fields: changes,
+                more: 0,
+            }),
         })
     }
 
@@ -128,7 +138,9 @@ impl Question {
         };
         match (wanted(Some(job.manifest.version())), wanted(None)) {
             (Some(Found::Served(resource)), _) => Ok(resource),
-            (Some(Found::Broken(how)), _) => Err(Outcome::Refused(format!("the API of its kind does not answer: {how}"))),
+            (Some(Found::Broken(how)), _) => {
+                Err(Outcome::Refused(format!("the API of its kind does not answer: {how}")))
+            }
             (_, Some(Found::Served(resource))) => Err(Outcome::Refused(format!(
                 "the cluster does not serve this kind in {}, but in version {}: push a manifest in that version",
                 job.manifest.api_version(),
@@ -167,9 +179,9 @@ impl Question {
 
     async fn send(&self, job: &Job, path: &str, force: bool) -> Result<Value, Failure> {
         let body = applyset::member(&job.manifest, &job.component, &job.set);
-        let ignored = ignored::is_concerned(job.manifest.canonical())
-            .then(|| ignored::read(&body).unwrap_or_default())
-            .unwrap_or_default();
+        let is_concerned = ignored::is_concerned(job.manifest.canonical());
+        let ignored = is_concerned.then(|| ignored::read(&body).unwrap_or_default());
+        let ignored = ignored.unwrap_or_default();
         patiently(|| {
             let apply = Apply {
                 api: self.api_of(job),
@@ -193,7 +205,10 @@ impl Question {
 
     /// Are these the fields of a former owner, which the component takes over?
     fn takes_over(&self, job: &Job, failure: &Failure) -> bool {
-        let conflicts = failure.refusal().map(crate::api::Refusal::conflicts).unwrap_or_default();
+        let conflicts = failure
+            .refusal()
+            .map(crate::api::Refusal::conflicts)
+            .unwrap_or_default();
         job.spec.adopt
             && !conflicts.is_empty()
             && conflicts.iter().all(|conflict| ownership::is_former(&conflict.manager))

@@ -49,7 +49,13 @@ async fn first_push_is_told_object_by_object_and_nothing_is_written() {
     in_old["metadata"]["namespace"] = json!("old");
     let desired = view(&[(
         "shop",
-        &[namespace("shop"), definition(), config_map("a", "1"), widget("w"), in_old],
+        &[
+            namespace("shop"),
+            definition(),
+            config_map("a", "1"),
+            widget("w"),
+            in_old,
+        ],
     )]);
     let prospect = ask(&cluster, &desired).await;
     let told = |kind, name| outcome(&prospect, "shop", kind, name);
@@ -78,7 +84,9 @@ async fn fields_that_would_change_are_told_with_what_is_live() {
     assert_eq!((shop.unchanged, shop.objects.len()), (3, 0), "{same:?}");
 
     // By hand, while nobody looks: `a` is to be repaired, `c` leaves.
-    other.patch(&config_map("a", ""), json!({"data": {"key": "theirs"}})).await;
+    other
+        .patch(&config_map("a", ""), json!({"data": {"key": "theirs"}}))
+        .await;
     let before = all(&cluster);
     let next = view(&[("shop", &[config_map("a", "1"), config_map("b", "2")])]);
     let prospect = ask(&cluster, &next).await;
@@ -128,7 +136,11 @@ async fn objects_that_would_be_refused_are_named_and_the_others_told_all_the_sam
     );
     for (kind, name, words) in [
         ("ConfigMap", "theirs", "`somebody` owns .data.key: leave the fields out"),
-        ("ConfigMap", "helm", "belongs to Helm's release `web`: set `adopt: true`"),
+        (
+            "ConfigMap",
+            "helm",
+            "belongs to Helm's release `web`: set `adopt: true`",
+        ),
         ("ConfigMap", "invalid", "the API server answered: "),
         ("ConfigMap", "elsewhere", "create the namespace, or push it together"),
         ("Widget", "w", "does not serve kind Widget in example.com/v1"),
@@ -143,11 +155,11 @@ async fn objects_that_would_be_refused_are_named_and_the_others_told_all_the_sam
 async fn value_of_a_secret_is_never_told() {
     let (cluster, other) = simulated();
     other.create(&namespace("shop")).await;
-    let secret = |data: Value| {
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "shop"}, "data": data})
-    };
+    let secret = |data: Value| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "shop"}, "data": data});
     // As if it had been ours once, with data.
-    other.apply(&secret(json!({"password": "aHVudGVyMg=="})), "driftless").await;
+    other
+        .apply(&secret(json!({"password": "aHVudGVyMg=="})), "driftless")
+        .await;
     let mut bare = secret(json!({}));
     bare.as_object_mut().unwrap().remove("data");
     let prospect = ask(&cluster, &view(&[("shop", &[bare])])).await;
@@ -191,10 +203,16 @@ async fn one_component_is_asked_about_alone_and_must_be_there() {
     let (cluster, other) = simulated();
     other.create(&namespace("shop")).await;
     let desired = view(&[("cart", &[config_map("a", "1")]), ("shop", &[config_map("b", "1")])]);
-    let prospect = prober(&cluster).ask(&desired, Some(&"cart".parse().unwrap())).await.unwrap();
+    let prospect = prober(&cluster)
+        .ask(&desired, Some(&"cart".parse().unwrap()))
+        .await
+        .unwrap();
     let names: Vec<_> = prospect.components.keys().map(ToString::to_string).collect();
     assert_eq!(names, ["cart"]);
-    let error = prober(&cluster).ask(&desired, Some(&"none".parse().unwrap())).await.unwrap_err();
+    let error = prober(&cluster)
+        .ask(&desired, Some(&"none".parse().unwrap()))
+        .await
+        .unwrap_err();
     assert!(error.to_string().starts_with("component `none` is neither"), "{error}");
 }
 

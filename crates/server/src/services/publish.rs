@@ -18,7 +18,7 @@ use driftless_model::{
     fleet::{self, Expected, Intent},
     hash::ObjectHash,
     name::{ChannelName, ComponentName},
-    snapshot::{Components, Provenance, Snapshot},
+    snapshot::{Provenance, Snapshot},
 };
 use driftless_proto::{hash, opt_hash, to_hash, v1};
 use driftless_store::Error as StoreError;
@@ -35,6 +35,8 @@ const MAX_MESSAGE: usize = 16 * 1024;
 const MAX_SOURCE_ENTRIES: usize = 64;
 const MAX_SOURCE_BYTES: usize = 16 * 1024;
 const MAX_KEY: usize = 128;
+/// Times that a push is checked against what others made of its channel meanwhile.
+const MAX_TRIES: u32 = 20;
 const DEFAULT_LOG: u32 = 20;
 const MAX_LOG: u32 = 1000;
 /// Prefixes found are answered up to this many: more are no use to anybody.
@@ -230,26 +232,14 @@ impl Service {
             message,
             source,
             idempotency_key,
-            objects,
+            mut objects,
         } = request;
         let channel = parse_channel(&channel)?;
         check_provenance(&message, &source)?;
         let nonce = read_key(&idempotency_key)?;
         let components = read_components(&components)?;
         // First of all, so that a typo is told before anything else.
-        let state = self.core.state();
-        let known = &state.fleet.channel(&channel)?.components;
-        let taken = self.take_bundles(&channel, &components, known, objects).await?;
-        if !taken.depends_on.is_empty() {
-            let mut next = known.clone();
-            for (component, bundle) in &components {
-                match bundle {
-                    Some(bundle) => next.insert(component.clone(), *bundle),
-                    None => next.remove(component),
-                };
-            }
-            circle::check(&self.core, &next, taken.depends_on).await?;
-        }
+        self.core.state().fleet.channel(&channel)?;
         let expected = match &expected_parent {
             None => None,
             Some(parent) if parent.is_empty() => Some(Expected {
@@ -263,15 +253,28 @@ impl Service {
             message,
             source,
         };
-        let intent = Intent::Publish {
-            channel: channel.clone(),
-            components,
-            expected,
-            provenance,
-            epochs: taken.epochs,
-            nonce,
+        let (mut stored, mut tries) = (0, 0);
+        let outcome = loop {
+            let taken = self
+                .take_bundles(&channel, &components, std::mem::take(&mut objects))
+                .await?;
+            stored += taken.stored;
+            tries += 1;
+            let intent = Intent::Publish {
+                channel: channel.clone(),
+                components: components.clone(),
+                expected: expected.clone(),
+                provenance: provenance.clone(),
+                relied: taken.relied,
+                epochs: taken.epochs,
+                nonce,
+            };
+            match self.core.journal.submit(intent).await {
+                // Checked again, against what the other push made of the channel.
+                Err(StoreError::Refused(fleet::Refusal::Overtaken(_))) if tries < MAX_TRIES => {}
+                outcome => break outcome?,
+            }
         };
-        let outcome = self.core.journal.submit(intent).await?;
 
         let fleet = &self.core.state().fleet;
         let unchanged = outcome.is_unchanged();
@@ -281,18 +284,20 @@ impl Service {
             sequence: if unchanged { 0 } else { outcome.seq },
             unchanged,
             clusters: followers(fleet, &channel),
-            stored: taken.stored,
+            stored,
         })
     }
 
-    /// Checks the bundles of a push: those that come along are stored, the others have to be there.
+    /// Checks the bundles of a push against the channel as it is now: those that come along are stored, the others have
+    /// to be there.
     async fn take_bundles(
         &self,
         channel: &ChannelName,
         components: &BTreeMap<ComponentName, Option<ObjectHash>>,
-        known: &Components,
         objects: Vec<v1::Object>,
     ) -> Result<Taken, Failure> {
+        let state = self.core.state();
+        let known = &state.fleet.channel(channel)?.components;
         let mut along = read_objects(objects, components)?;
         let bundles = components
             .iter()
@@ -304,12 +309,35 @@ impl Service {
             .collect();
         let checked: Vec<_> = stream::iter(checks).buffer_unordered(CONCURRENCY).try_collect().await?;
         let mut taken = Taken::default();
+        let mut depends_on = BTreeMap::new();
         for (component, stored, spec) in checked {
             taken.stored += u32::from(stored);
             taken.epochs.extend(spec.epoch.map(|epoch| (component.clone(), epoch)));
             if !spec.depends_on.is_empty() {
-                taken.depends_on.insert(component.clone(), spec.depends_on);
+                depends_on.insert(component.clone(), spec.depends_on);
             }
+        }
+        // What is as pushed already was not looked at: should it be another by then, it has to be.
+        let same = components
+            .iter()
+            .filter(|(component, bundle)| known.get(component) == bundle.as_ref());
+        taken
+            .relied
+            .extend(same.map(|(component, bundle)| (component.clone(), *bundle)));
+        if !depends_on.is_empty() {
+            let mut next = known.clone();
+            for (component, bundle) in components {
+                match bundle {
+                    Some(bundle) => next.insert(component.clone(), *bundle),
+                    None => next.remove(component),
+                };
+            }
+            let relied = circle::check(&self.core, &next, depends_on).await?;
+            // Those of the push are as it says, whatever they were.
+            let others = relied
+                .into_iter()
+                .filter(|(component, _)| !components.contains_key(component));
+            taken.relied.extend(others);
         }
         Ok(taken)
     }
@@ -420,8 +448,8 @@ struct Taken {
     /// How many were new.
     stored: u32,
     epochs: BTreeMap<ComponentName, u64>,
-    /// Which components the new ones depend on.
-    depends_on: BTreeMap<ComponentName, BTreeSet<ComponentName>>,
+    /// On what of the channel the check relied.
+    relied: circle::Relied,
 }
 
 /// The objects that come along with a push, by their hashes. Each has to be one of its bundles.

@@ -4,7 +4,7 @@ use driftless_proto::v1::{self, agent_message::Message as FromAgent, server_mess
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
-use crate::support::{Agent, Rig, Stream, assert_refused, bundle, soon, wire};
+use crate::support::{Agent, Rig, Stream, assert_refused, bundle, soon};
 
 /// Opens the stream of an agent that answers probes, and takes in what is told to all.
 async fn answering(rig: &Rig, agent: &Agent) -> Stream {
@@ -12,7 +12,7 @@ async fn answering(rig: &Rig, agent: &Agent) -> Stream {
         answers_probes: true,
         ..v1::Hello::default()
     };
-    let mut stream = agent.sync_saying(rig, hello).await.unwrap();
+    let mut stream = agent.sync_saying(rig, hello).await.expect("the stream opens");
     stream.welcome().await;
     stream.directive().await;
     stream
@@ -20,7 +20,7 @@ async fn answering(rig: &Rig, agent: &Agent) -> Stream {
 
 async fn probe(stream: &mut Stream) -> v1::Probe {
     loop {
-        match stream.next().await.unwrap() {
+        match stream.next().await.expect("the stream is open") {
             ToAgent::Probe(probe) => return probe,
             ToAgent::Directive(_) => {}
             other => panic!("not a probe: {other:?}"),
@@ -70,7 +70,10 @@ async fn agent_is_asked_about_the_channels_snapshot_and_its_answer_comes_back() 
     let asked = asking(&rig, request).await;
     let probe_of_shop = probe(&mut stream).await;
     assert_eq!(probe_of_shop.snapshot, pushed.snapshot);
-    assert_eq!((probe_of_shop.component.as_str(), probe_of_shop.deadline_seconds), ("shop", 30));
+    assert_eq!(
+        (probe_of_shop.component.as_str(), probe_of_shop.deadline_seconds),
+        ("shop", 30)
+    );
 
     // One at a time: whoever comes meanwhile is told so, and an answer to another question is none.
     assert_refused(
@@ -105,7 +108,11 @@ async fn agent_is_asked_about_the_channels_snapshot_and_its_answer_comes_back() 
     );
     let mut request = about("edge");
     request.channel = "none".to_owned();
-    assert_refused(dry_run(&rig, request).await, Code::NotFound, &["there is no channel `none`"]);
+    assert_refused(
+        dry_run(&rig, request).await,
+        Code::NotFound,
+        &["there is no channel `none`"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,8 +129,16 @@ async fn whoever_cannot_be_asked_is_said_to_be_unknown_away_new_or_too_old() {
     for (cluster, code, words) in [
         ("none", Code::NotFound, "there is no cluster `none`"),
         ("new", Code::FailedPrecondition, "cluster `new` has not joined yet"),
-        ("away", Code::FailedPrecondition, "the agent of cluster `away` is not connected"),
-        ("old", Code::FailedPrecondition, "the agent of cluster `old` is too old for dry runs: upgrade it"),
+        (
+            "away",
+            Code::FailedPrecondition,
+            "the agent of cluster `away` is not connected",
+        ),
+        (
+            "old",
+            Code::FailedPrecondition,
+            "the agent of cluster `old` is too old for dry runs: upgrade it",
+        ),
     ] {
         assert_refused(dry_run(&rig, about(cluster)).await, code, &[words]);
     }

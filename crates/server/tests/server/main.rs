@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod agents;
+mod circles;
 mod clusters;
 mod dry_run;
 #[cfg(test)]

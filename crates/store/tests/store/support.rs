@@ -48,6 +48,7 @@ pub(crate) fn push(channel: &str, component: &str, bundle: ObjectHash, expected:
             author: "admin".to_owned(),
             ..Provenance::default()
         },
+        relied: Default::default(),
         epochs: Default::default(),
         nonce: None,
     }

@@ -518,10 +518,6 @@ fn probe(id: u64, snapshot: &Snapshot, component: &str) -> v1::ServerMessage {
     }))
 }
 
-fn sent(content: &[u8]) -> v1::ServerMessage {
-    message(v1::server_message::Message::Object(object(content)))
-}
-
 #[test]
 fn probe_fetches_what_is_missing_and_changes_nothing_of_what_is_accepted() {
     let (web, cart) = (bundle("web", &["a"]), bundle("cart", &["b"]));
@@ -536,16 +532,24 @@ fn probe_fetches_what_is_missing_and_changes_nothing_of_what_is_accepted() {
 
     let actions = session.receive(probe(7, &next, "cart")).unwrap();
     assert!(matches!(&actions[..], [Action::Want(hashes)] if *hashes == [next.hash()]));
-    let actions = session.receive(sent(&next.encode())).unwrap();
-    assert!(matches!(&actions[..], [Action::Want(hashes)] if *hashes == [cart.hash()]), "{actions:?}");
-    let actions = session.receive(sent(&cart.encode())).unwrap();
-    let [Action::Ask(question)] = &actions[..] else { panic!("{actions:?}") };
+    let actions = session.receive(sent(object(&next.encode()))).unwrap();
+    assert!(
+        matches!(&actions[..], [Action::Want(hashes)] if *hashes == [cart.hash()]),
+        "{actions:?}"
+    );
+    let actions = session.receive(sent(object(&cart.encode()))).unwrap();
+    let [Action::Ask(question)] = &actions[..] else {
+        panic!("{actions:?}")
+    };
     assert_eq!((question.id, question.view.components.len()), (7, 2));
     assert_eq!(question.only, Some("cart".parse().unwrap()));
     assert_eq!(session.accepted().cloned(), accepted);
     // What it runs is asked about without fetching anything.
     let actions = session.receive(probe(8, &now, "")).unwrap();
-    assert!(matches!(&actions[..], [Action::Ask(question)] if question.id == 8), "{actions:?}");
+    assert!(
+        matches!(&actions[..], [Action::Ask(question)] if question.id == 8),
+        "{actions:?}"
+    );
 }
 
 #[test]
@@ -564,7 +568,9 @@ fn probe_that_cannot_be_answered_says_why_and_ends_no_stream() {
         hash: proto::to_hash(&next.hash()),
         zstd: Bytes::new(),
     };
-    let missing = session.receive(message(v1::server_message::Message::Object(nothing))).unwrap();
+    let missing = session
+        .receive(message(v1::server_message::Message::Object(nothing)))
+        .unwrap();
     let (id, why) = answered(missing);
     assert!(id == 1 && why.starts_with("the server does not have object"), "{why}");
 
@@ -573,7 +579,11 @@ fn probe_that_cannot_be_answered_says_why_and_ends_no_stream() {
         hash: proto::to_hash(&next.hash()),
         zstd: pack(b"something else"),
     };
-    let (id, why) = answered(session.receive(message(v1::server_message::Message::Object(altered))).unwrap());
+    let (id, why) = answered(
+        session
+            .receive(message(v1::server_message::Message::Object(altered)))
+            .unwrap(),
+    );
     assert!(id == 2 && why.contains("altered on its way"), "{why}");
     let (_, why) = answered(session.receive(probe(3, &next, "No Component")).unwrap());
     assert!(!why.is_empty());
@@ -590,7 +600,12 @@ fn probe_of_a_bundle_reads_as_no_snapshot() {
         snapshot: proto::to_hash(&web.hash()),
         ..v1::Probe::default()
     };
-    session.receive(message(v1::server_message::Message::Probe(asked))).unwrap();
-    let actions = session.receive(sent(&web.encode())).unwrap();
-    assert!(matches!(&actions[..], [Action::Answer(result)] if !result.failure.is_empty()), "{actions:?}");
+    session
+        .receive(message(v1::server_message::Message::Probe(asked)))
+        .unwrap();
+    let actions = session.receive(sent(object(&web.encode()))).unwrap();
+    assert!(
+        matches!(&actions[..], [Action::Answer(result)] if !result.failure.is_empty()),
+        "{actions:?}"
+    );
 }

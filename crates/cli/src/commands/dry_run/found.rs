@@ -4,7 +4,7 @@ use driftless_model::{
     diff::FieldChange,
     hash::ObjectHash,
     manifest::ManifestId,
-    name::ComponentName,
+    name::{ClusterName, ComponentName},
     prospect::{ComponentProspect, Outcome},
 };
 use serde::Serialize;
@@ -79,14 +79,20 @@ pub(super) const FIELDS: Fields = &[
         "changes[].fields[].after.**",
         "its value then; absent when it would be removed, and in Secrets",
     ),
-    ("changes[].moreFields", "number of further fields, left out; absent without"),
+    (
+        "changes[].moreFields",
+        "number of further fields, left out; absent without",
+    ),
     (
         "changes[].message",
         "why it would be replaced, what a deletion waits for, or why the API server could not be asked yet",
     ),
     ("refused[].object.*", "an object that would not be applied"),
     ("refused[].message", "why: what the API server says, or the agent"),
-    ("left[].object.*", "an object that would be left as it is, though it differs or is not desired"),
+    (
+        "left[].object.*",
+        "an object that would be left as it is, though it differs or is not desired",
+    ),
     ("left[].message", "why"),
 ];
 
@@ -95,7 +101,9 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Found {
-    pub(super) fn new(component: ComponentName, prospect: ComponentProspect) -> Self {
+    /// Agents do not say which cluster they are of in the commands that they name.
+    pub(super) fn new(cluster: &ClusterName, component: ComponentName, prospect: ComponentProspect) -> Self {
+        let named = |message: String| message.replace("<cluster>", cluster.as_str());
         let mut found = Self {
             component,
             bundle: prospect.bundle,
@@ -116,7 +124,7 @@ impl Found {
                 }
                 Outcome::Changed { fields, more } => (Kind::Changed, fields, more, None),
                 Outcome::Created(why) => (Kind::Added, Vec::new(), 0, why),
-                Outcome::Pruned(why) => (Kind::Removed, Vec::new(), 0, why),
+                Outcome::Pruned(why) => (Kind::Removed, Vec::new(), 0, why.map(named)),
                 Outcome::Replaced(why) => (Kind::Replaced, Vec::new(), 0, Some(why)),
             };
             found.changes.push(Change {
@@ -172,7 +180,10 @@ impl Found {
 impl Change {
     fn write(&self, out: &mut String) {
         let Self { object, message, .. } = self;
-        let why = message.as_ref().map(|why| format!("  {}", dim(why))).unwrap_or_default();
+        let why = message
+            .as_ref()
+            .map(|why| format!("  {}", dim(why)))
+            .unwrap_or_default();
         match self.kind {
             Kind::Added => out.push_str(&format!("{}{why}\n", good(format!("+ {object}")))),
             Kind::Removed => out.push_str(&format!("{}{why}\n", bad(format!("- {object}")))),
@@ -186,7 +197,11 @@ impl Change {
                     out.push_str(&format!("{} {object}  {line}\n", warn("~")));
                 }
                 if self.more_fields > 0 {
-                    out.push_str(&format!("{} {object}  and {} more fields\n", warn("~"), self.more_fields));
+                    out.push_str(&format!(
+                        "{} {object}  and {} more fields\n",
+                        warn("~"),
+                        self.more_fields
+                    ));
                 }
             }
         }
@@ -227,9 +242,18 @@ mod tests {
                 },
             ),
             (id("ConfigMap", "c"), Outcome::Created(None)),
-            (id("ConfigMap", "d"), Outcome::Created(Some("not asked about".to_owned()))),
-            (id("ConfigMap", "e"), Outcome::Pruned(None)),
-            (id("Job", "f"), Outcome::Replaced("`spec.template` cannot be changed".to_owned())),
+            (
+                id("ConfigMap", "d"),
+                Outcome::Created(Some("not asked about".to_owned())),
+            ),
+            (
+                id("ConfigMap", "e"),
+                Outcome::Pruned(Some("waits for `driftless approve-prune <cluster> shop`".to_owned())),
+            ),
+            (
+                id("Job", "f"),
+                Outcome::Replaced("`spec.template` cannot be changed".to_owned()),
+            ),
             (id("Service", "g"), Outcome::Refused("no".to_owned())),
             (id("Service", "h"), Outcome::Left("yours".to_owned())),
         ];
@@ -238,7 +262,7 @@ mod tests {
             unchanged: 3,
             objects: objects.into(),
         };
-        Found::new("shop".parse().unwrap(), prospect)
+        Found::new(&"edge-1".parse().unwrap(), "shop".parse().unwrap(), prospect)
     }
 
     #[test]
@@ -249,7 +273,7 @@ mod tests {
             ~ ConfigMap shop/a  and 2 more fields\n\
             + ConfigMap shop/c\n\
             + ConfigMap shop/d  not asked about\n\
-            - ConfigMap shop/e\n\
+            - ConfigMap shop/e  waits for `driftless approve-prune edge-1 shop`\n\
             ~ Job shop/f  deleted and made anew  `spec.template` cannot be changed\n\
             ~ Secret shop/b  data.password: changed, and not shown\n\
             ! Service shop/g  no\n\
@@ -262,7 +286,13 @@ mod tests {
         let document = serde_json::to_value(found()).unwrap();
         assert_eq!(document["changes"][0]["type"], "changed");
         assert_eq!(document["changes"][0]["fields"][0]["after"], "2");
-        assert_eq!(document["refused"][0], json!({"object": {"kind": "Service", "namespace": "shop", "name": "g"}, "message": "no"}));
-        assert_eq!((&document["unchanged"], &document["bundle"]), (&json!(3), &json!("01".repeat(32))));
+        assert_eq!(
+            document["refused"][0],
+            json!({"object": {"kind": "Service", "namespace": "shop", "name": "g"}, "message": "no"})
+        );
+        assert_eq!(
+            (&document["unchanged"], &document["bundle"]),
+            (&json!(3), &json!("01".repeat(32)))
+        );
     }
 }

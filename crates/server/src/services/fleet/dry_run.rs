@@ -48,7 +48,10 @@ impl Service {
                 return Err(Failure::Precondition(text));
             }
             Err(_) => {
-                let text = format!("the agent of cluster `{cluster}` did not answer within {} s", limit.as_secs());
+                let text = format!(
+                    "the agent of cluster `{cluster}` did not answer within {} s",
+                    limit.as_secs()
+                );
                 return Err(Failure::Late(text));
             }
         };
@@ -75,7 +78,9 @@ impl Service {
         };
         let snapshot = fleet.channel(&channel)?.snapshot;
         snapshot.ok_or_else(|| {
-            Failure::Precondition(format!("nothing was pushed to channel `{channel}` yet: there is nothing to run"))
+            Failure::Precondition(format!(
+                "nothing was pushed to channel `{channel}` yet: there is nothing to run"
+            ))
         })
     }
 

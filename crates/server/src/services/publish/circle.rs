@@ -10,13 +10,17 @@ use driftless_model::{bundle::lines, hash::ObjectHash, name::ComponentName, orde
 use super::Core;
 use crate::failure::Failure;
 
+/// The components besides the pushed ones on which the answer relied, and their bundles then.
+pub(super) type Relied = BTreeMap<ComponentName, Option<ObjectHash>>;
+
 /// Refuses a push after which components would go in a circle. `snapshot` is what the channel would be at, `pushed` what
 /// the bundles of the push depend on.
 pub(super) async fn check(
     core: &Core,
     snapshot: &BTreeMap<ComponentName, ObjectHash>,
     pushed: BTreeMap<ComponentName, BTreeSet<ComponentName>>,
-) -> Result<(), Failure> {
+) -> Result<Relied, Failure> {
+    let mut relied = Relied::new();
     let mut open: Vec<ComponentName> = pushed.values().flatten().cloned().collect();
     let mut edges = pushed;
     while let Some(name) = open.pop() {
@@ -33,6 +37,7 @@ pub(super) async fn check(
             None => BTreeSet::new(),
         };
         open.extend(needs.iter().cloned());
+        relied.insert(name.clone(), snapshot.get(&name).copied());
         edges.insert(name, needs);
     }
     let edges = edges
@@ -40,7 +45,7 @@ pub(super) async fn check(
         .map(|(name, needs)| (name, needs.iter().collect()))
         .collect();
     let Some(circle) = order::circle(&edges) else {
-        return Ok(());
+        return Ok(relied);
     };
     let names: Vec<_> = circle.iter().map(|name| name.as_str()).collect();
     Err(Failure::Argument(format!(
