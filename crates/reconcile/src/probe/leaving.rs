@@ -42,7 +42,7 @@ impl Question {
         for (group, kind) in kinds {
             let resource = match self.kinds.get(&(group.clone(), kind.clone(), None)) {
                 Some(Found::Served(resource)) => resource,
-                Some(Found::Broken(how)) => {
+                Some(Found::Broken(how, _)) => {
                     prospect.notes.push(not_told(kind, how));
                     continue;
                 }

@@ -138,7 +138,7 @@ impl Question {
         };
         match (wanted(Some(job.manifest.version())), wanted(None)) {
             (Some(Found::Served(resource)), _) => Ok(resource),
-            (Some(Found::Broken(how)), _) => {
+            (Some(Found::Broken(how, _)), _) => {
                 Err(Outcome::Refused(format!("the API of its kind does not answer: {how}")))
             }
             (_, Some(Found::Served(resource))) => Err(Outcome::Refused(format!(
