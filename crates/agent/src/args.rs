@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::{Parser, ValueEnum};
 use driftless_agent::{
-    JoinSource, NAMESPACE, Settings, Timings, check_url, credentials, dial::Dialer, storage::Storage,
+    JoinSource, Listen, Metrics, NAMESPACE, Settings, Timings, check_url, credentials, dial::Dialer, storage::Storage,
 };
 use driftless_model::name;
 use kube::{
@@ -44,6 +44,10 @@ pub(crate) struct Args {
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pod_name: Option<String>,
 
+    /// Serve /metrics, /healthz and /readyz here, without TLS: 127.0.0.1:9464, or :9464 on all addresses
+    #[arg(long, env = "DRIFTLESS_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<Listen>,
+
     /// How logs are written to stderr; DRIFTLESS_LOG says which (`info`, `driftless_agent=debug`)
     #[arg(long, env = "DRIFTLESS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
@@ -69,6 +73,7 @@ impl Args {
             server,
             namespace,
             pod_name,
+            metrics_listen: _,
             log_format: _,
         } = self;
         let mut problems = Vec::new();
@@ -125,6 +130,7 @@ impl Args {
             clock: now,
             seed,
             // Agents that keep their own objects apart keep their ApplySets apart too.
+            metrics: Metrics::default(),
             reconcile: driftless_reconcile::Settings {
                 namespace,
                 ..driftless_reconcile::Settings::default()

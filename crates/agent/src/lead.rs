@@ -42,6 +42,8 @@ pub(crate) async fn lead(
         settings.clock,
         settings.seed,
     );
+    let reconciler = reconciler.measured(settings.metrics.reconciler());
+    let _led = settings.metrics.led(desired.report());
     let (work, todo) = watch::channel(None);
     let (stored, done) = watch::channel(0);
     let keeper = Keeper {

@@ -8,6 +8,8 @@
 //! - [`credentials`] is how `main` reaches the cluster, with tokens and authorities that may be replaced.
 //! - the reconciler, of its own crate, makes the cluster so; `status` tells the server how that goes.
 //!
+//! Beside them [`serve`] shows [`Metrics`], and whether all is well, to whoever asks.
+//!
 //! Data flows one way: stream → session → view → reconciler → report → status → stream.
 
 mod backoff;
@@ -17,7 +19,9 @@ mod error;
 mod join;
 mod keeper;
 mod lead;
+mod metrics;
 mod object;
+mod serve;
 mod settings;
 mod status;
 mod sync;
@@ -36,7 +40,9 @@ use tokio_util::sync::CancellationToken;
 pub use connect::check_url;
 pub use election::LEASE;
 pub use error::Error;
+pub use metrics::Metrics;
 pub use object::{Bad, Frame, verify};
+pub use serve::{Listen, serve};
 pub use settings::{Clock, JoinSource, NAMESPACE, Settings, Timings};
 pub use status::VERSION;
 
@@ -58,6 +64,7 @@ pub async fn run(client: Client, settings: Settings, token: CancellationToken) -
         lead::backoff(&settings, 0),
     );
     let permit = candidate.permit();
+    settings.metrics.observe_permit(permit.clone());
     election::run(candidate, token, |reign| {
         lead::lead(client.clone(), permit.clone(), settings.clone(), reign)
     })

@@ -44,7 +44,13 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let token = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let listen = args.metrics_listen;
     let (client, settings) = args.resolve().await?;
+    if let Some(listen) = listen {
+        let listener = listen.bind().await?;
+        tracing::info!(address = %listener.local_addr()?, "serving metrics and health");
+        tokio::spawn(driftless_agent::serve(listener, settings.metrics.clone()));
+    }
     tracing::info!(version = driftless_agent::VERSION, holder = settings.holder, "starting");
     let mut agent = Box::pin(driftless_agent::run(client, settings, token.clone()));
     tokio::select! { biased;

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use driftless_model::join::JoinFile;
 
-use crate::{Error, dial::Dialer, storage::Storage};
+use crate::{Error, dial::Dialer, metrics::Metrics, storage::Storage};
 
 /// Where the time of day comes from.
 pub type Clock = driftless_reconcile::Clock;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Seeds jitter.
     pub seed: u64,
+    /// What is measured.
+    pub metrics: Metrics,
     /// For the reconciler.
     pub reconcile: driftless_reconcile::Settings,
 }

@@ -213,6 +213,7 @@ impl Sync {
             self.desired.set_desired(view);
         }
         (self.running.sequence, self.running.revision) = (directive.sequence, accepted.revision);
+        self.settings.metrics.accepted(directive.sequence);
         tracing::info!(
             sequence = directive.sequence,
             channel = %directive.channel,

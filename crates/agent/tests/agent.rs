@@ -224,6 +224,7 @@ fn settings(cluster: &Cluster, join: &JoinFile, holder: &str) -> Settings {
         dialer: Dialer::tcp(),
         clock: now,
         seed: 1,
+        metrics: driftless_agent::Metrics::default(),
         reconcile: driftless_reconcile::Settings::default(),
     }
 }

@@ -11,8 +11,9 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body, core::Status};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use crate::Permit;
+use crate::{Metrics, Permit};
 
 /// No request takes longer: admission webhooks may take 30 s each, and the API server gives up after 60 s.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -206,6 +207,7 @@ pub(crate) struct Api {
     user: Option<Arc<str>>,
     /// Is nothing to be written, whatever is asked for?
     rehearses: bool,
+    metrics: Metrics,
 }
 
 impl Api {
@@ -215,6 +217,7 @@ impl Api {
             permit,
             user: None,
             rehearses: false,
+            metrics: Metrics::default(),
         }
     }
 
@@ -232,6 +235,14 @@ impl Api {
         Self {
             rehearses: true,
             ..self
+        }
+    }
+
+    /// Counts requests in `metrics`.
+    pub(crate) fn measured(&self, metrics: &Metrics) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            ..self.clone()
         }
     }
 
@@ -319,11 +330,16 @@ impl Api {
         if request.method() != Method::GET && !(self.permit)() {
             return Err(Failure::Unreachable(NOT_PERMITTED.to_owned()));
         }
-        let response = self
-            .client
-            .send(request)
-            .await
-            .map_err(|error| Failure::Unreachable(chain(&error)))?;
+        let verb = if self.rehearses && request.method() != Method::GET {
+            "dry-run"
+        } else {
+            verb(&request)
+        };
+        let begun = Instant::now();
+        let answer = self.client.send(request).await;
+        let code = answer.as_ref().ok().map(|response| response.status().as_u16());
+        self.metrics.request(verb, code, begun.elapsed());
+        let response = answer.map_err(|error| Failure::Unreachable(chain(&error)))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -390,6 +406,17 @@ impl Lines {
 /// Reads an object.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(bytes).map_err(|error| Failure::Malformed(error.to_string()))
+}
+
+/// What a request asks for, in few words.
+fn verb(request: &Request<Body>) -> &'static str {
+    match *request.method() {
+        Method::PATCH => "apply",
+        Method::POST => "create",
+        Method::DELETE => "delete",
+        _ if request.uri().query().is_some_and(|query| query.starts_with("watch=1")) => "watch",
+        _ => "get",
+    }
 }
 
 async fn within<T>(limit: Duration, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -60,7 +60,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Clock, Error, Repair, Report, Settings,
+    Clock, Error, Metrics, Repair, Report, Settings,
     api::Api,
     change::Expected,
     live::Reader,
@@ -147,6 +147,7 @@ pub(crate) struct Engine {
     last_repair: Option<Repair>,
     telling: report::Telling,
     told: events::Events,
+    metrics: Metrics,
 }
 
 impl Engine {
@@ -202,7 +203,15 @@ impl Engine {
             last_repair: None,
             telling: report::Telling::default(),
             told: events::Events::default(),
+            metrics: Metrics::default(),
         }
+    }
+
+    /// Counts in `metrics` what is done.
+    pub(crate) fn measure(&mut self, metrics: &Metrics) {
+        self.api = self.api.measured(metrics);
+        self.parents.api = self.api.clone();
+        self.metrics = metrics.clone();
     }
 
     /// Runs until cancelled. Workers and watches are aborted when it returns.

@@ -13,6 +13,8 @@
 //! what exists already), [`immutable`] (what cannot be changed), [`rules`] (a component's own idea of
 //! health).
 //!
+//! [`metrics`] counts what is done.
+//!
 //! I/O: [`api`] (requests), [`apply`] (one object), [`discovery`] (which kinds are served), [`watch`] (one per kind),
 //! [`parent`] (the ApplySets' parents), [`survey`] (what exists before a first apply). What they bring is reduced to a
 //! [`live::Seen`] at once. [`probe`] stands beside the engine: it asks what a view would do, and writes nothing.
@@ -34,6 +36,7 @@ mod hooks;
 mod ignored;
 mod immutable;
 mod live;
+mod metrics;
 mod owned;
 mod ownership;
 mod parent;
@@ -60,7 +63,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-pub use crate::change::Change;
+pub use crate::{change::Change, metrics::Metrics};
 
 /// Where the time comes from.
 pub type Clock = fn() -> Timestamp;
@@ -216,6 +219,13 @@ impl Reconciler {
             },
             Self { engine },
         )
+    }
+
+    /// Counts what is done in `metrics`.
+    #[must_use]
+    pub fn measured(mut self, metrics: &Metrics) -> Self {
+        self.engine.measure(metrics);
+        self
     }
 
     /// Runs until cancelled, then stops at once: requests under way are abandoned, nothing more is sent.

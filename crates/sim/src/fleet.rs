@@ -104,6 +104,7 @@ impl Fleet {
             dialer: Dialer::tcp().with_switch(&member.network),
             clock: self.clock,
             seed: self.members.len() as u64,
+            metrics: driftless_agent::Metrics::default(),
             reconcile: driftless_reconcile::Settings::default(),
         }
     }

@@ -28,7 +28,7 @@ pub(crate) async fn enroll(plane: &ControlPlane, world: &World<'_>, more: &[&str
 }
 
 /// Starts an agent with what its pods would find: the mounted Secret and the ServiceAccount's token.
-pub(crate) async fn start_agent(plane: &ControlPlane, world: &World<'_>) -> Result<Running> {
+pub(crate) async fn start_agent(plane: &ControlPlane, world: &World<'_>, more: &[&str]) -> Result<Running> {
     let get = [
         "-n",
         HOME,
@@ -46,7 +46,7 @@ pub(crate) async fn start_agent(plane: &ControlPlane, world: &World<'_>) -> Resu
     )?;
     let account = plane.service_account_kubeconfig(HOME, "driftless-agent").await?;
     let (join, account) = (join.display().to_string(), account.display().to_string());
-    let arguments = [
+    let mut arguments = vec![
         "--join",
         &join,
         "--kubeconfig",
@@ -56,6 +56,7 @@ pub(crate) async fn start_agent(plane: &ControlPlane, world: &World<'_>) -> Resu
         "--namespace",
         HOME,
     ];
+    arguments.extend(more);
     world.home().spawn("enrolled", Program::Agent, &arguments)
 }
 
@@ -68,7 +69,7 @@ async fn printed_manifest_is_taken_and_its_account_and_join_secret_suffice() -> 
     enroll(plane, &world, &["--rbac", "cluster-admin"]).await?;
     let daemons = ["-n", HOME, "get", "daemonset", "driftless-agent", "-o", "name"];
     plane.kubectl(&daemons).await?.expect_success()?;
-    let _agent = start_agent(plane, &world).await?;
+    let _agent = start_agent(plane, &world, &[]).await?;
 
     let (definition, object) = definition_and_object("enrolled.example.com", "Gadget", "one");
     world.push("gadgets", &stream(&[definition, object])).await?;

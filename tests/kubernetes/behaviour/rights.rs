@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use driftless_tests::{
     ControlPlane, Options, World, audit, eventually,
     fixture::{config_map, stream},
+    plane::free_port,
     world::{CHANNEL, Row, SOON, expect_words},
 };
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -15,6 +16,10 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::enrolled::{HOME, enroll, start_agent};
 
@@ -70,7 +75,8 @@ async fn minimal_rights_suffice_for_the_agent_and_what_a_component_lacks_is_told
     enroll(&plane, &world, &[]).await?;
     make_deployer(&plane, world.namespace()).await?;
     let start = plane.audit_mark().await?;
-    let _agent = start_agent(&plane, &world).await?;
+    let metrics = format!("127.0.0.1:{}", free_port()?);
+    let _agent = start_agent(&plane, &world, &["--metrics-listen", &metrics]).await?;
 
     // One component may, and the other may not.
     world.push("bare", &stream(&[config_map("c", "1"), lease()])).await?;
@@ -115,6 +121,17 @@ async fn minimal_rights_suffice_for_the_agent_and_what_a_component_lacks_is_told
     })
     .await?;
     nothing_else_was_refused(&plane, start).await?;
+    expect_words(&ask(&metrics, "/readyz").await?, &["200 OK"])?;
+    let page = ask(&metrics, "/metrics").await?;
+    let measured = [
+        "driftless_agent_leader 1",
+        "driftless_agent_connected 1",
+        "driftless_agent_objects{component=\"bare\",state=\"pending\"} 2",
+        "driftless_agent_repairs_total{component=\"shop\",kind=\"ConfigMap\",manager=\"unknown\"} 1",
+        "driftless_agent_pruned_total{component=\"shop\"} 1",
+        "driftless_agent_requests_total{verb=\"apply\",code=\"403\"}",
+    ];
+    expect_words(&page, &measured)?;
 
     // As the comments in the manifest say.
     for (name, verb, resource) in [
@@ -155,6 +172,16 @@ async fn minimal_rights_suffice_for_the_agent_and_what_a_component_lacks_is_told
         Ok(own.any(renewed).then_some(()))
     })
     .await
+}
+
+/// What the agent's own HTTP server answers.
+async fn ask(address: &str, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 /// Of a kind that the shipped rights do not let the agent see.

@@ -6,7 +6,10 @@
 //! while a machine is suspended. What is left is the moment between the question and the socket.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,6 +23,8 @@ use crate::settings::Clock;
 pub(crate) struct Permit {
     clock: Clock,
     until: Mutex<Option<(Instant, Timestamp)>>,
+    /// Is it known who leads?
+    asked: AtomicBool,
 }
 
 impl Permit {
@@ -28,12 +33,18 @@ impl Permit {
         Self {
             clock,
             until: Mutex::new(None),
+            asked: AtomicBool::new(false),
         }
     }
 
     /// May this process write now?
     pub(crate) fn holds(&self) -> bool {
         self.holds_at(Instant::now(), (self.clock)())
+    }
+
+    /// Was it found out at all who leads?
+    pub(crate) fn was_asked_for(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     fn holds_at(&self, now: Instant, time: Timestamp) -> bool {
@@ -43,6 +54,7 @@ impl Permit {
 
     /// Writing is fine for so long; `None`: not any more.
     pub(super) fn set(&self, left: Option<Duration>) {
+        self.asked.store(true, Ordering::Relaxed);
         let until = left.and_then(|left| {
             let time = (self.clock)().checked_add(SignedDuration::try_from(left).ok()?).ok()?;
             Some((Instant::now() + left, time))

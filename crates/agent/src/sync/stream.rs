@@ -53,6 +53,7 @@ impl Sync {
     /// Opens a stream and serves it until it ends.
     pub(super) async fn stream(&mut self) -> Result<Ended, Error> {
         let (mut out, mut incoming) = self.open().await?;
+        let _connected = self.settings.metrics.connected();
         let mut report = self.report.clone();
         let mut problems = self.problems.watch();
         let mut done = self.done.clone();

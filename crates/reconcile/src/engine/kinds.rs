@@ -265,6 +265,10 @@ impl Engine {
     }
 
     fn on_gone(&mut self, key: Key, revision: u64, at: Instant) {
+        let member = self.state.entry(key).and_then(|entry| match &entry.live {
+            Live::Present(present) => present.member,
+            Live::Unknown | Live::Absent { .. } => None,
+        });
         if !self.state.note_gone(key, revision) {
             return;
         }
@@ -273,6 +277,9 @@ impl Engine {
             && entry.desired.is_none()
         {
             self.counters.pruned += 1;
+            if let Some(member) = member {
+                self.metrics.pruned(&self.state.component(member).name);
+            }
             let note = "it left the desired state and was deleted".to_owned();
             self.announce(key, "Prune", "Pruned", note, false);
         }

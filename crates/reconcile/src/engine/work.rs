@@ -1,6 +1,6 @@
 //! Applies and deletions: handed to workers, and what their results mean.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use driftless_model::{ignored, kinds};
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use super::{
     state::{Claim, ComponentKey, Key, KindKey, Live, Serving},
 };
 use crate::{
-    api::{Api, Failure, Refusal},
+    api::{Api, Conflict, Failure, Refusal},
     apply::Apply,
     applyset,
     digest::Digest,
@@ -253,6 +253,7 @@ impl Engine {
         entry.issue = None;
         entry.drifted = None;
         let change = entry.change.take();
+        let id = entry.id.clone();
         if component.is_some() {
             entry.applied = Some(plan::Applied {
                 manifest: digest,
@@ -265,11 +266,19 @@ impl Engine {
             Cause::Changed => {
                 self.counters.applied += u64::from(changed);
                 if let Some(component) = component {
+                    if changed {
+                        self.metrics.applied(&self.state.component(component).name);
+                    }
                     self.state.component_mut(component).fresh += u32::from(changed);
                 }
             }
             Cause::Drifted => {
                 self.counters.repaired += u64::from(changed);
+                if let Some(component) = component.filter(|_| changed) {
+                    let took = drifted.map(|at| at.elapsed());
+                    let name = &self.state.component(component).name;
+                    self.metrics.repaired(name, &id, change.as_deref(), took);
+                }
                 self.on_repaired(key, drifted, change);
             }
         }
@@ -344,6 +353,7 @@ impl Engine {
         };
         let conflicts = refusal.conflicts();
         if !conflicts.is_empty() {
+            self.count_conflicts(key, &conflicts);
             if self.take_over(key, &conflicts) {
                 return;
             }
@@ -366,6 +376,17 @@ impl Engine {
             reason,
             format!("{}; {hint}tried again in {}", failure.text(), seconds(delay)),
         );
+    }
+
+    fn count_conflicts(&self, key: Key, conflicts: &[Conflict]) {
+        let desired = self.state.entry(key).and_then(|entry| entry.desired.as_ref());
+        let Some(component) = desired.map(|desired| self.state.component(desired.component)) else {
+            return;
+        };
+        let managers: BTreeSet<_> = conflicts.iter().map(|conflict| &conflict.manager).collect();
+        for manager in managers {
+            self.metrics.conflict(&component.name, manager);
+        }
     }
 
     /// It is deleted and made anew where its manifest asks for that, and it is ours.
