@@ -32,6 +32,8 @@ pub struct Identity {
 pub enum Credential<'a> {
     /// A bearer token.
     Token(&'a str),
+    /// A file with a bearer token.
+    TokenFile(&'a Path),
     /// A client certificate.
     Certificate(&'a Identity),
 }
@@ -99,6 +101,7 @@ pub fn write_kubeconfig(
 ) -> Result<()> {
     let credential: Value = match credential {
         Credential::Token(token) => json!({ "token": token }),
+        Credential::TokenFile(file) => json!({ "tokenFile": file }),
         Credential::Certificate(identity) => {
             let (certificate, key) = (path.with_extension("crt"), path.with_extension("key"));
             fs::write(&certificate, &identity.certificate)?;

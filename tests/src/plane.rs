@@ -16,7 +16,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::{Api, Client, Config};
+use kube::{
+    Api, Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use tempfile::TempDir;
 use tokio::{sync::OnceCell, time::Instant};
 
@@ -24,7 +27,7 @@ use crate::{
     audit,
     binaries::{self, Binaries},
     child::{self, Running},
-    identity::Authority,
+    identity::{Authority, Credential, write_kubeconfig},
     wait::eventually,
 };
 
@@ -295,6 +298,30 @@ impl ControlPlane {
         self.kill(component)?;
         self.spawn(component)?;
         self.ready(START).await
+    }
+
+    /// Starts the API server anew with a certificate that `authority` signed, and gives a configuration that trusts it.
+    /// Clients of this plane that were there before trust it no more, its own included.
+    pub async fn rotate(&self, authority: &Authority) -> Result<Config> {
+        launch::write_serving_files(self.folder(), authority)?;
+        self.kill(Component::ApiServer)?;
+        self.spawn(Component::ApiServer)?;
+        let file = self.folder().join("rotated.crt");
+        std::fs::write(&file, authority.certificate())?;
+        let path = self.folder().join("rotated.kubeconfig");
+        let token = Credential::Token(launch::ADMINISTRATOR_TOKEN);
+        write_kubeconfig(&path, self.server(), &file, "admin", token)?;
+        let read = Kubeconfig::read_from(&path)?;
+        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+        let client = Client::try_from(config.clone())?;
+        eventually(START, "kube-apiserver to be ready again", async || {
+            client
+                .request_text(http::Request::get("/readyz").body(Vec::new())?)
+                .await?;
+            Ok(Some(()))
+        })
+        .await?;
+        Ok(config)
     }
 
     fn spawn(&self, component: Component) -> Result<()> {

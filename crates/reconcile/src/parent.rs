@@ -41,7 +41,7 @@ pub(crate) struct Parents {
 struct List<'a> {
     metadata: Metadata,
     #[serde(borrow, default)]
-    items: Vec<&'a RawValue>,
+    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +61,7 @@ impl Parents {
             let bytes = self.api.get(&path).await?;
             let list: List<'_> =
                 serde_json::from_slice(&bytes).map_err(|error| Failure::Malformed(error.to_string()))?;
-            for item in list.items {
+            for item in list.items.into_iter().flatten() {
                 let parent = applyset::read_parent(&api::parse(item.get().as_bytes())?, &self.namespace);
                 if matches!(parent, Parent::Ours { .. }) {
                     parents.push(parent);

@@ -21,8 +21,9 @@ const PAGE: u32 = 500;
 #[derive(Deserialize)]
 struct List {
     metadata: ListMetadata,
+    /// Null where there are none, of some API servers.
     #[serde(default)]
-    items: Vec<Value>,
+    items: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +68,7 @@ pub(crate) async fn look(
                 .list_metadata(&format!("{path}?limit={PAGE}&continue={next}"))
                 .await?;
             let list: List = serde_json::from_slice(&bytes).map_err(|error| Failure::Malformed(error.to_string()))?;
-            for item in list.items {
+            for item in list.items.into_iter().flatten() {
                 let text = |pointer: &str| {
                     let text = item.pointer(pointer).and_then(Value::as_str);
                     text.unwrap_or_default().to_owned()

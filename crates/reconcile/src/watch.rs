@@ -100,7 +100,7 @@ enum End {
 struct List<'a> {
     metadata: Metadata,
     #[serde(borrow, default)]
-    items: Vec<&'a RawValue>,
+    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -186,7 +186,7 @@ impl Watch {
                 Ok(list) => list,
                 Err(error) => return Ok(End::Failed(State::List, Failure::Malformed(error.to_string()))),
             };
-            for item in list.items {
+            for item in list.items.into_iter().flatten() {
                 if let Some(seen) = self.read(item) {
                     self.tell(Note::Seen(Box::new(seen))).await?;
                 }

@@ -19,3 +19,4 @@ mod order;
 mod outages;
 mod paused;
 mod rights;
+mod stress;

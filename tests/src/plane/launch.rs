@@ -26,7 +26,7 @@ use crate::{
 const ADMINISTRATOR: &str = "admin";
 const ADMINISTRATORS: &str = "system:masters";
 /// Good for this loopback server only, for as long as one test runs.
-const ADMINISTRATOR_TOKEN: &str = "administrator-of-a-test";
+pub(super) const ADMINISTRATOR_TOKEN: &str = "administrator-of-a-test";
 /// Far above what a fleet of agents on this machine asks for at once.
 const IN_FLIGHT: u32 = 4000;
 
@@ -265,7 +265,8 @@ impl Launch {
     }
 }
 
-fn write_server_files(folder: &Path, authority: &Authority) -> Result<()> {
+/// Writes the certificate that the API server shows.
+pub(super) fn write_serving_files(folder: &Path, authority: &Authority) -> Result<()> {
     // 10.96.0.1 is the first address of the service range: the API server as Pods see it.
     let names = [
         "127.0.0.1",
@@ -276,10 +277,15 @@ fn write_server_files(folder: &Path, authority: &Authority) -> Result<()> {
         "kubernetes.default.svc",
     ];
     let server = authority.server(&names)?;
-    let signing = KeyPair::generate()?;
-    let tokens = format!("{ADMINISTRATOR_TOKEN},{ADMINISTRATOR},{ADMINISTRATOR},{ADMINISTRATORS}\n");
     fs::write(folder.join("server.crt"), server.certificate)?;
     fs::write(folder.join("server.key"), server.key)?;
+    Ok(())
+}
+
+fn write_server_files(folder: &Path, authority: &Authority) -> Result<()> {
+    write_serving_files(folder, authority)?;
+    let signing = KeyPair::generate()?;
+    let tokens = format!("{ADMINISTRATOR_TOKEN},{ADMINISTRATOR},{ADMINISTRATOR},{ADMINISTRATORS}\n");
     fs::write(folder.join("service-account.key"), signing.serialize_pem())?;
     fs::write(folder.join("service-account.pub"), signing.public_key_pem())?;
     fs::write(folder.join("tokens.csv"), tokens)?;
