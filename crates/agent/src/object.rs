@@ -73,13 +73,17 @@ pub(crate) fn snapshot(hash: ObjectHash, zstd: Bytes) -> Result<(Frame, Snapshot
     Ok((frame, snapshot))
 }
 
-/// Verifies and reads a bundle.
+/// Verifies and reads a bundle; faster where an earlier version of the component is at hand.
 ///
 /// # Errors
 /// See [`Bad`].
-pub(crate) fn bundle(hash: ObjectHash, zstd: Bytes) -> Result<(Frame, Bundle), Bad> {
+pub(crate) fn bundle(hash: ObjectHash, zstd: Bytes, earlier: Option<&Bundle>) -> Result<(Frame, Bundle), Bad> {
     let (frame, content) = verify(hash, zstd)?;
-    let bundle = Bundle::decode(&content).map_err(|error| Bad::Content(hash.short(), error.to_string()))?;
+    let decoded = match earlier {
+        Some(earlier) => Bundle::decode_after(&content, earlier),
+        None => Bundle::decode(&content),
+    };
+    let bundle = decoded.map_err(|error| Bad::Content(hash.short(), error.to_string()))?;
     Ok((frame, bundle))
 }
 

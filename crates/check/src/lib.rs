@@ -1,7 +1,7 @@
 //! The checks at push: whether clusters would take the manifests, and whether they hang together.
 //!
 //! [`Checks::run`] takes what `model::intake` read and gives [`Finding`]s, each with file, line and the path of the
-//! field. Called by the CLI before a push; the agent never depends on it. Nothing here does I/O.
+//! field. Called by the CLI before a push; the agent never depends on it. Nothing here does I/O; all cores work on it.
 //!
 //! # Layout
 //! - [`schema`]: the shapes of kinds: Kubernetes' own, shipped per [`Minor`] version, and those of custom resource
@@ -27,6 +27,7 @@ mod version;
 use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_model::{intake::Placed, manifest::Manifest};
+use rayon::prelude::*;
 use serde_json::Value;
 
 pub use finding::{Finding, Rule, Severity};
@@ -95,8 +96,9 @@ impl Checks {
             }
         });
         let versions = versions.collect();
+        let known: Vec<_> = known.into_iter().collect();
         let known: Vec<_> = known
-            .into_iter()
+            .into_par_iter()
             .map(|manifest| {
                 let object = manifest.value();
                 (manifest, object)
@@ -124,7 +126,7 @@ impl Checks {
     #[must_use]
     pub fn run(&self, pushed: &[Placed]) -> Vec<Finding> {
         let objects: Vec<_> = pushed
-            .iter()
+            .par_iter()
             .map(|placed| (&placed.manifest, placed.manifest.value()))
             .collect();
         let mut definitions = Definitions::default();
@@ -134,19 +136,22 @@ impl Checks {
         let known = self.known.iter().map(|(manifest, object)| (manifest, object));
         let pushed_objects = objects.iter().map(|(manifest, object)| (*manifest, object));
         let index = Index::new(known.chain(pushed_objects));
-        let mut findings = Vec::new();
-        for (placed, (manifest, object)) in pushed.iter().zip(&objects) {
-            let mut faults = self.structure(&definitions, manifest, object);
-            faults.extend(references::faults(&index, manifest, object));
-            findings.extend(faults.into_iter().map(|fault| Finding {
-                severity: fault.severity,
-                rule: fault.rule,
-                place: placed.place(&fault.pointer),
-                object: manifest.id().clone(),
-                field: fault.field,
-                message: fault.message,
-            }));
-        }
+        let found = pushed
+            .par_iter()
+            .zip(&objects)
+            .flat_map_iter(|(placed, (manifest, object))| {
+                let mut faults = self.structure(&definitions, manifest, object);
+                faults.extend(references::faults(&index, manifest, object));
+                faults.into_iter().map(|fault| Finding {
+                    severity: fault.severity,
+                    rule: fault.rule,
+                    place: placed.place(&fault.pointer),
+                    object: manifest.id().clone(),
+                    field: fault.field,
+                    message: fault.message,
+                })
+            });
+        let mut findings: Vec<_> = found.collect();
         findings.sort_by(|one, other| {
             let order = |finding: &Finding| (finding.place.clone(), finding.field.clone(), finding.rule);
             order(one).cmp(&order(other))

@@ -6,7 +6,6 @@
 
 pub(crate) mod files;
 mod gather;
-mod pool;
 mod program;
 mod read;
 mod render;

@@ -171,7 +171,7 @@ async fn in_history(
 /// The objects of a bundle, and those that its overlays add.
 fn known(bytes: &[u8]) -> Vec<ManifestId> {
     let overlays = lines::header(bytes)
-        .map(|header| header.spec.overlays)
+        .map(|header| header.spec.into_owned().overlays)
         .unwrap_or_default();
     let added = overlays.iter().flat_map(|overlay| &overlay.add);
     lines::ids(bytes)

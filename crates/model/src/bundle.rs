@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     iter,
     sync::{Arc, OnceLock},
 };
@@ -39,14 +39,14 @@ pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// The first line of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Header {
+pub struct Header<'a> {
     /// See [`FORMAT`].
     pub format: u32,
     /// The component this is a version of.
-    pub component: ComponentName,
+    pub component: Cow<'a, ComponentName>,
     /// How it is to be run.
-    #[serde(default, skip_serializing_if = "Spec::is_default")]
-    pub spec: Spec,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spec: Cow<'a, Spec>,
 }
 
 /// How a component is to be run: where, in which order, and what differs between clusters.
@@ -108,7 +108,8 @@ pub struct Bundle {
     /// The component this is a version of.
     pub component: ComponentName,
     spec: Arc<Spec>,
-    manifests: BTreeMap<ManifestId, Manifest>,
+    /// In the order of their ids.
+    manifests: Arc<[Manifest]>,
     /// Worked out when first asked for: everything is looked up by it.
     hash: OnceLock<ObjectHash>,
 }
@@ -179,22 +180,25 @@ pub enum Error {
     TooLarge(usize),
 }
 
+fn is_default(spec: &Spec) -> bool {
+    spec.is_default()
+}
+
 impl Bundle {
     /// Collects manifests, in any order.
     ///
     /// # Errors
     /// [`Error::Duplicate`] when two share an id.
     pub fn new(component: ComponentName, manifests: impl IntoIterator<Item = Manifest>) -> Result<Self, Error> {
-        let mut by_id = BTreeMap::new();
-        for manifest in manifests {
-            if let Some(previous) = by_id.insert(manifest.id().clone(), manifest) {
-                return Err(Error::Duplicate(previous.id().clone()));
-            }
+        let mut manifests: Vec<_> = manifests.into_iter().collect();
+        manifests.sort_by(|one, other| one.id().cmp(other.id()));
+        if let Some(twice) = manifests.windows(2).find(|pair| pair[0].id() == pair[1].id()) {
+            return Err(Error::Duplicate(twice[0].id().clone()));
         }
         Ok(Self {
             component,
             spec: Arc::default(),
-            manifests: by_id,
+            manifests: manifests.into(),
             hash: OnceLock::new(),
         })
     }
@@ -219,12 +223,13 @@ impl Bundle {
 
     /// The manifests in the order of their ids.
     pub fn manifests(&self) -> impl ExactSizeIterator<Item = &Manifest> {
-        self.manifests.values()
+        self.manifests.iter()
     }
 
     /// The manifest with this id.
     pub fn get(&self, id: &ManifestId) -> Option<&Manifest> {
-        self.manifests.get(id)
+        let found = self.manifests.binary_search_by(|manifest| manifest.id().cmp(id));
+        found.ok().map(|index| &self.manifests[index])
     }
 
     /// The canonical bytes, whose sha256 names the bundle.
@@ -245,10 +250,10 @@ impl Bundle {
     fn lines(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
         let header = Header {
             format: self.spec.format(),
-            component: self.component.clone(),
-            spec: (*self.spec).clone(),
+            component: Cow::Borrowed(&self.component),
+            spec: Cow::Borrowed(&*self.spec),
         };
-        let manifests = self.manifests.values();
+        let manifests = self.manifests();
         iter::once(Cow::Owned(canonical::document(&header)))
             .chain(manifests.map(|manifest| Cow::Borrowed(manifest.canonical())))
     }
@@ -258,28 +263,45 @@ impl Bundle {
     /// # Errors
     /// Says which line breaks which rule.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        Self::decode_beside(bytes, &[])
+    }
+
+    /// The same, where an earlier version of the component is at hand: lines that are in both are not parsed again, and
+    /// their manifests are shared. So what it costs grows with what changed, and hardly with what did not.
+    ///
+    /// # Errors
+    /// As [`Bundle::decode`].
+    pub fn decode_after(bytes: &[u8], earlier: &Self) -> Result<Self, Error> {
+        Self::decode_beside(bytes, &earlier.manifests)
+    }
+
+    fn decode_beside(bytes: &[u8], known: &[Manifest]) -> Result<Self, Error> {
         if bytes.len() > MAX_BYTES {
             return Err(Error::TooLarge(bytes.len()));
         }
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
         let (_, first) = lines.next().ok_or_else(|| Error::Header("it is missing".to_owned()))?;
         let header = decode_header(first)?;
-        let mut manifests = BTreeMap::new();
+        let mut manifests: Vec<Manifest> = Vec::with_capacity(known.len());
+        let mut known = known.iter().peekable();
         for (index, line) in lines {
             let number = index + 1;
             let line = line.strip_suffix(b"\n").ok_or(Error::Order(number))?;
-            let manifest =
-                Manifest::from_canonical(line).map_err(|problem| Error::Manifest { line: number, problem })?;
-            match manifests.last_key_value() {
-                Some((last, _)) if last == manifest.id() => return Err(Error::Duplicate(manifest.id().clone())),
-                Some((last, _)) if last > manifest.id() => return Err(Error::Order(number)),
-                _ => manifests.insert(manifest.id().clone(), manifest),
+            let manifest = match known.peek() {
+                Some(same) if same.canonical() == line => (*same).clone(),
+                _ => Manifest::from_canonical(line).map_err(|problem| Error::Manifest { line: number, problem })?,
             };
+            while known.next_if(|other| other.id() <= manifest.id()).is_some() {}
+            match manifests.last() {
+                Some(last) if last.id() == manifest.id() => return Err(Error::Duplicate(manifest.id().clone())),
+                Some(last) if last.id() > manifest.id() => return Err(Error::Order(number)),
+                _ => manifests.push(manifest),
+            }
         }
         Ok(Self {
-            component: header.component,
-            spec: Arc::new(header.spec),
-            manifests,
+            component: header.component.into_owned(),
+            spec: Arc::new(header.spec.into_owned()),
+            manifests: manifests.into(),
             hash: OnceLock::new(),
         })
     }
@@ -290,7 +312,7 @@ impl Bundle {
     }
 }
 
-fn decode_header(line: &[u8]) -> Result<Header, Error> {
+fn decode_header(line: &[u8]) -> Result<Header<'static>, Error> {
     let line = line.strip_suffix(b"\n").ok_or(Error::Order(1))?;
     let value = canonical::from_slice_strict(line).map_err(|error| Error::Header(error.to_string()))?;
     // The format comes first: a newer header may hold fields that this version would refuse as unknown.
@@ -300,7 +322,7 @@ fn decode_header(line: &[u8]) -> Result<Header, Error> {
         }
         _ => {}
     }
-    let header: Header = serde_json::from_value(value).map_err(|error| Error::Header(error.to_string()))?;
+    let header: Header<'static> = serde_json::from_value(value).map_err(|error| Error::Header(error.to_string()))?;
     if canonical::document(&header) != line {
         return Err(Error::Header("it is not in canonical form".to_owned()));
     }
@@ -347,6 +369,33 @@ mod tests {
         for names in [&[][..], &["a"], &["a", "b"]] {
             assert_eq!(Bundle::decode(&bundle(names).encode()).unwrap(), bundle(names));
         }
+    }
+
+    #[test]
+    fn what_is_read_after_an_earlier_version_is_the_same_and_shares_what_did_not_change() {
+        let earlier = bundle(&["b", "d", "e", "f"]);
+        for names in [
+            &[][..],
+            &["a"],
+            &["b", "d", "e", "f"],
+            &["a", "b", "c", "e", "g"],
+            &["f"],
+        ] {
+            let bytes = bundle(names).encode();
+            let read = Bundle::decode_after(&bytes, &earlier).unwrap();
+            assert_eq!(read, Bundle::decode(&bytes).unwrap());
+            assert_eq!(read.hash(), ObjectHash::of(&bytes));
+        }
+        let twice = [
+            bundle(&["b"]).encode(),
+            config_map("b").canonical().to_vec(),
+            b"\n".to_vec(),
+        ]
+        .concat();
+        assert!(matches!(
+            Bundle::decode_after(&twice, &earlier),
+            Err(Error::Duplicate(_))
+        ));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod strict;
 
+use memchr::memmem;
 use serde_json::{Map, Number, Value};
 
 pub use strict::{Error, MAX_DEPTH, Strict, from_slice_strict};
@@ -30,6 +31,12 @@ pub fn to_vec(value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     write(&mut out, value);
     out
+}
+
+/// Is `text` anywhere in these canonical bytes? A look that spares parsing what cannot be concerned.
+#[must_use]
+pub fn mentions(canonical: &[u8], text: &str) -> bool {
+    memmem::find(canonical, text.as_bytes()).is_some()
 }
 
 /// Appends the canonical bytes of `value` to `out`.

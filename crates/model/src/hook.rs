@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::order;
+use crate::{canonical, order};
 
 /// Argo CD's annotation.
 pub const ARGO: &str = "argocd.argoproj.io/hook";
@@ -99,7 +99,7 @@ impl Hook {
 
 /// May an object with these canonical bytes be a hook?
 pub fn is_concerned(canonical: &[u8]) -> bool {
-    std::str::from_utf8(canonical).unwrap_or_default().contains("/hook\"")
+    canonical::mentions(canonical, "/hook\"")
 }
 
 /// Reads what an object asks for; `None` where it is no hook. Argo CD's annotations go before Helm's.

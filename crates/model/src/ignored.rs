@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::canonical;
+
 /// Holds paths, separated by commas or line breaks.
 pub const ANNOTATION: &str = "driftless.dev/ignore-fields";
 
@@ -88,8 +90,7 @@ impl fmt::Display for Path {
 
 /// Could there be anything to read in an object of these bytes? Most have nothing, and need not be parsed.
 pub fn is_concerned(bytes: &[u8]) -> bool {
-    let has = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
-    has(ANNOTATION.as_bytes()) || has(INJECTED.as_bytes())
+    canonical::mentions(bytes, ANNOTATION) || canonical::mentions(bytes, INJECTED)
 }
 
 /// The fields of an object that others decide.

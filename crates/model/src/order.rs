@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::{bundle::Bundle, hook, manifest::ManifestId};
+use crate::{bundle::Bundle, canonical, hook, manifest::ManifestId};
 
 /// Our own annotation of an object's wave. It goes before Argo CD's.
 pub const WAVE: &str = "driftless.dev/wave";
@@ -96,11 +96,10 @@ impl Problem {
 
 /// May an object with these canonical bytes ask for anything? A look at the bytes spares parsing nearly every one.
 pub fn is_concerned(canonical: &[u8]) -> bool {
-    let text = std::str::from_utf8(canonical).unwrap_or_default();
     hook::is_concerned(canonical)
-        || text.contains("/wave\"")
-        || text.contains("/sync-wave\"")
-        || text.contains("/depends-on\"")
+        || ["/wave\"", "/sync-wave\"", "/depends-on\""]
+            .iter()
+            .any(|mark| canonical::mentions(canonical, mark))
 }
 
 /// Reads an object's annotations.

@@ -183,10 +183,17 @@ impl<'a> Plan<'a> {
 
     fn rendered(&self, projection: &Projection, wanted: impl Fn(&Manifest) -> bool) -> Rendered {
         let mut rendered = Rendered::default();
-        for (id, state) in self.overlaid(projection, wanted) {
-            match self.finish(&id, state, projection) {
-                Ok((manifest, _)) => rendered.manifests.push(manifest),
-                Err(reason) => rendered.held.push(Held { id, reason }),
+        let mut take = |id: &ManifestId, state| match self.finish(id, state, projection) {
+            Ok((manifest, _)) => rendered.manifests.push(manifest),
+            Err(reason) => rendered.held.push(Held { id: id.clone(), reason }),
+        };
+        if self.applying(projection).next().is_none() {
+            for manifest in self.bundle.manifests().filter(|manifest| wanted(manifest)) {
+                take(manifest.id(), State::Whole(manifest.clone()));
+            }
+        } else {
+            for (id, state) in self.overlaid(projection, wanted) {
+                take(&id, state);
             }
         }
         rendered

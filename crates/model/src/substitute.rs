@@ -20,7 +20,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
-use crate::{diff::join, view::ClusterFacts, yaml};
+use crate::{canonical, diff::join, view::ClusterFacts, yaml};
 
 const OPEN: &str = "${cluster.";
 const ESCAPED: &str = "$${";
@@ -128,8 +128,7 @@ fn undefined(variable: &Variable) -> String {
 
 /// Can these canonical bytes hold a variable or an escape at all?
 pub fn is_concerned(canonical: &[u8]) -> bool {
-    let text = std::str::from_utf8(canonical).unwrap_or_default();
-    text.contains(OPEN) || text.contains(ESCAPED)
+    canonical::mentions(canonical, OPEN) || canonical::mentions(canonical, ESCAPED)
 }
 
 /// Does the object ask to be left alone?

@@ -2,7 +2,10 @@
 //!
 //! The agent computes it to reconcile, server and CLI compute it to show it: all three get the same answer.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use crate::{
     bundle::{Bundle, Spec},
@@ -98,8 +101,7 @@ pub fn view<'a>(
     cluster: &ClusterFacts,
     bundle: impl Fn(&ObjectHash) -> Option<&'a Bundle>,
 ) -> Result<View, MissingBundle> {
-    let mut view = View::default();
-    let mut owners: BTreeMap<ManifestId, ComponentName> = BTreeMap::new();
+    let mut components = BTreeMap::new();
     for (component, hash) in &snapshot.components {
         let found = bundle(hash).ok_or_else(|| MissingBundle {
             component: component.clone(),
@@ -110,33 +112,44 @@ pub fn view<'a>(
             continue;
         };
         let rendered = plan.render(&projection);
-        let mut manifests = Vec::with_capacity(rendered.manifests.len());
-        for manifest in rendered.manifests {
-            match owners.get(manifest.id()) {
-                Some(kept) => view.collisions.push(Collision {
-                    id: manifest.id().clone(),
-                    kept: kept.clone(),
-                    dropped: component.clone(),
-                }),
-                None => {
-                    owners.insert(manifest.id().clone(), component.clone());
-                    manifests.push(manifest);
-                }
-            }
-        }
         let version = plan.version(*hash, &projection);
-        view.components.insert(
+        components.insert(
             component.clone(),
             ComponentView {
                 bundle: *hash,
                 version,
                 spec: found.shared_spec(),
-                manifests,
+                manifests: rendered.manifests,
                 held: rendered.held,
             },
         );
     }
-    Ok(view)
+    let collisions = collisions(&components);
+    for Collision { id, dropped, .. } in &collisions {
+        let view = components.get_mut(dropped).expect("it was found in this component");
+        view.manifests.retain(|manifest| manifest.id() != id);
+    }
+    Ok(View { components, collisions })
+}
+
+fn collisions(components: &BTreeMap<ComponentName, ComponentView>) -> Vec<Collision> {
+    let mut owners: HashMap<&ManifestId, &ComponentName> = HashMap::new();
+    let mut collisions = Vec::new();
+    for (component, view) in components {
+        for manifest in &view.manifests {
+            match owners.entry(manifest.id()) {
+                Entry::Vacant(free) => {
+                    free.insert(component);
+                }
+                Entry::Occupied(kept) => collisions.push(Collision {
+                    id: manifest.id().clone(),
+                    kept: (*kept.get()).clone(),
+                    dropped: component.clone(),
+                }),
+            }
+        }
+    }
+    collisions
 }
 
 #[cfg(test)]

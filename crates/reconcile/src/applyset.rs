@@ -13,6 +13,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use driftless_model::{
+    canonical,
     manifest::{Manifest, ManifestId},
     name::ComponentName,
 };
@@ -242,13 +243,13 @@ pub(crate) fn manifest_digest(manifest: &Manifest, component: &ComponentName) ->
 
 /// Has the manifest any annotations? A look at the bytes spares parsing many a manifest.
 pub(crate) fn has_annotations(manifest: &Manifest) -> bool {
-    memmem(manifest.canonical(), br#""annotations":{"#)
+    canonical::mentions(manifest.canonical(), r#""annotations":{"#)
 }
 
 /// Does the manifest ask to take fields from other managers?
 pub(crate) fn forces_conflicts(manifest: &Manifest) -> bool {
     // A look at the bytes spares parsing nearly every manifest.
-    memmem(manifest.canonical(), FORCE.as_bytes())
+    canonical::mentions(manifest.canonical(), FORCE)
         && texts(&manifest.value(), "annotations")
             .get(FORCE)
             .is_some_and(|value| value == "true")
@@ -270,10 +271,6 @@ fn texts(object: &Value, field: &str) -> BTreeMap<String, String> {
         .flatten()
         .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
         .collect()
-}
-
-fn memmem(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 #[cfg(test)]

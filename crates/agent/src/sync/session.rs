@@ -15,7 +15,7 @@ use driftless_model::{
     bundle::Bundle,
     directive::Directive,
     hash::ObjectHash,
-    name::{ChannelName, ClusterName, Labels, Vars},
+    name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
     orders::Orders,
     snapshot::Snapshot,
     view::{ClusterFacts, View, view},
@@ -77,6 +77,12 @@ impl Content {
             .iter()
             .map(|(hash, _)| *hash)
             .chain(self.bundles.keys().copied())
+    }
+
+    /// What a component runs as.
+    fn of(&self, component: &ComponentName) -> Option<&Bundle> {
+        let (_, snapshot) = self.snapshot.as_ref()?;
+        self.bundles.get(snapshot.components.get(component)?)
     }
 
     fn view(&self, facts: &ClusterFacts) -> Option<View> {
@@ -146,7 +152,7 @@ impl Session {
 
     /// Takes a stored bundle of it.
     pub(crate) fn restore_bundle(&mut self, hash: ObjectHash, zstd: Bytes) -> Result<(), object::Bad> {
-        let (_, bundle) = object::bundle(hash, zstd)?;
+        let (_, bundle) = object::bundle(hash, zstd, None)?;
         self.content.bundles.insert(hash, bundle);
         Ok(())
     }
@@ -365,19 +371,19 @@ impl Session {
         let Some((_, snapshot)) = &pending.content.snapshot else {
             return Ok(());
         };
-        let needed: BTreeSet<_> = snapshot.components.values().copied().collect();
-        for hash in needed.iter().copied() {
+        let needed: BTreeMap<_, _> = snapshot.components.iter().map(|(name, hash)| (*hash, name)).collect();
+        for (hash, component) in needed.iter().map(|(hash, component)| (*hash, *component)) {
             if pending.content.bundles.contains_key(&hash) || self.content.bundles.contains_key(&hash) {
                 continue;
             }
             if let Some(zstd) = pending.inline.remove(&hash) {
-                let (frame, bundle) = object::bundle(hash, zstd)?;
+                let (frame, bundle) = object::bundle(hash, zstd, self.content.of(component))?;
                 self.unsaved.insert(hash, (self.generation + 1, frame));
                 pending.content.bundles.insert(hash, bundle);
             }
         }
         // What only overtaken directives needed must not pile up.
-        pending.content.bundles.retain(|hash, _| needed.contains(hash));
+        pending.content.bundles.retain(|hash, _| needed.contains_key(hash));
         let kept: BTreeSet<_> = self.content.hashes().chain(pending.content.hashes()).collect();
         self.unsaved.retain(|hash, _| kept.contains(hash));
         Ok(())

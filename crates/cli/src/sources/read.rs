@@ -8,13 +8,13 @@ use driftless_model::{
     manifest::Manifest,
     name::ComponentName,
 };
+use rayon::prelude::*;
 
 use crate::repository::Written;
 
 use super::{
     Component, Source,
     gather::{self, Gathered, Piece},
-    pool,
     program::Programs,
     render::Chart,
 };
@@ -65,7 +65,10 @@ const NEVER_RUN: [&str; 7] = [
 
 /// Reads all components. Their order is kept.
 pub(crate) fn read(wanted: Vec<Wanted>, programs: &Programs) -> Result<Vec<Component>, Problems> {
-    let gathered = pool::map(&wanted, |wanted| gather::gather(wanted, programs));
+    let gathered: Vec<_> = wanted
+        .par_iter()
+        .map(|wanted| gather::gather(wanted, programs))
+        .collect();
     let mut problems = Problems::default();
     let mut pieces = Vec::new();
     for (index, gathered) in gathered.into_iter().enumerate() {
@@ -79,7 +82,10 @@ pub(crate) fn read(wanted: Vec<Wanted>, programs: &Programs) -> Result<Vec<Compo
         problems.hint = problems.hint.or(hint);
         pieces.extend(found.into_iter().map(|piece| (index, piece)));
     }
-    let parsed = pool::map(&pieces, |(index, piece)| parse(piece, &wanted[*index].namespace));
+    let parsed: Vec<_> = pieces
+        .par_iter()
+        .map(|(index, piece)| parse(piece, &wanted[*index].namespace))
+        .collect();
     let mut found: Vec<Vec<Found>> = wanted.iter().map(|_| Vec::new()).collect();
     for ((index, _), parsed) in pieces.iter().zip(parsed) {
         match parsed {
@@ -87,14 +93,16 @@ pub(crate) fn read(wanted: Vec<Wanted>, programs: &Programs) -> Result<Vec<Compo
             Err(problem) => problems.lines.push(problem),
         }
     }
+    let joined: Vec<_> = wanted
+        .into_par_iter()
+        .zip(found)
+        .map(|(wanted, found)| component(wanted, found))
+        .collect();
     let mut components = Vec::new();
-    for (wanted, found) in wanted.into_iter().zip(found) {
-        match intake::join(found) {
-            Ok(placed) => match bundle(wanted, placed) {
-                Ok(component) => components.push(component),
-                Err(error) => problems.lines.push(error),
-            },
-            Err(found) => problems.lines.extend(found.iter().map(ToString::to_string)),
+    for joined in joined {
+        match joined {
+            Ok(component) => components.push(component),
+            Err(lines) => problems.lines.extend(lines),
         }
     }
     if problems.lines.is_empty() {
@@ -102,6 +110,14 @@ pub(crate) fn read(wanted: Vec<Wanted>, programs: &Programs) -> Result<Vec<Compo
     } else {
         Err(problems)
     }
+}
+
+fn component(wanted: Wanted, found: Vec<Found>) -> Result<Component, Vec<String>> {
+    let placed = intake::join(found).map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let component = bundle(wanted, placed).map_err(|error| vec![error])?;
+    // It is asked for again and again: worked out here, on all cores.
+    component.bundle.hash();
+    Ok(component)
 }
 
 fn parse(piece: &Piece, namespace: &str) -> Result<Found, String> {

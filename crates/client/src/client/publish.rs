@@ -4,15 +4,19 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rand::{TryRngCore as _, rngs::OsRng};
+use tokio::task::spawn_blocking;
 
 use super::*;
 use crate::push::{Parent, Progress, Push, Pushed};
 
 /// For one upload request to be stored.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
-/// Compressed bytes after which an upload request is closed and acknowledged before the next one.
-const UPLOAD_BATCH: usize = 8 << 20;
+/// Bundles of no more bytes together, uncompressed, go in one upload request; a larger one goes alone.
+const UPLOAD_BATCH: usize = 512 << 10;
+/// Upload requests that are compressed and on their way at once, so that neither side waits for the other.
+const UPLOADS: usize = 4;
 /// Bundles of no more bytes together, uncompressed, go along with the publishing: less than asking for them costs.
 const ALONG: usize = 64 << 10;
 /// As zstd's own default: more effort costs time in every push and saves little.
@@ -102,44 +106,60 @@ impl Client {
             missing: missing.len(),
         });
 
-        let mut sent = (0, 0);
-        let mut batch = Vec::new();
-        for hash in &missing {
-            // A hash that was not asked about is not ours to send.
-            let Some(bundle) = by_hash.get(hash) else { continue };
-            batch.push(object(bundle)?);
-            if batch.iter().map(|object| object.zstd.len()).sum::<usize>() >= UPLOAD_BATCH {
-                self.put(std::mem::take(&mut batch), missing.len(), &mut sent, progress)
-                    .await?;
-            }
+        // A hash that was not asked about is not ours to send.
+        let wanted = missing.iter().filter_map(|hash| by_hash.get(hash).copied());
+        let batches = batches(wanted.cloned().collect());
+        let mut uploads = stream::iter(batches)
+            .map(|batch| self.put(batch))
+            .buffer_unordered(UPLOADS);
+        let (mut sent, mut bytes) = (0, 0);
+        while let Some((more, size)) = uploads.try_next().await? {
+            sent += more;
+            bytes += size;
+            progress(Progress::Uploaded {
+                objects: sent,
+                of: missing.len(),
+                bytes,
+            });
         }
-        if !batch.is_empty() {
-            self.put(batch, missing.len(), &mut sent, progress).await?;
-        }
-        Ok(sent.0)
+        Ok(sent)
     }
 
-    async fn put(
-        &self,
-        batch: Vec<v1::Object>,
-        of: usize,
-        sent: &mut (usize, usize),
-        progress: &mut impl FnMut(Progress),
-    ) -> Result<(), Error> {
-        sent.0 += batch.len();
-        sent.1 += batch.iter().map(|object| object.zstd.len()).sum::<usize>();
+    /// Uploads some bundles; says how many, and their compressed size.
+    async fn put(&self, batch: Vec<Bundle>) -> Result<(usize, usize), Error> {
+        let compressed = spawn_blocking(move || batch.iter().map(object).collect::<Result<Vec<_>, _>>());
+        let batch = compressed.await.map_err(|error| Error::Refused {
+            code: Code::Internal,
+            message: format!("compressing bundles failed: {error}"),
+        })??;
+        let sent = (batch.len(), batch.iter().map(|object| object.zstd.len()).sum());
         self.repeat(UPLOAD_TIMEOUT, || {
             let (mut publish, batch) = (self.publish.clone(), batch.clone());
-            async move { publish.put_objects(futures::stream::iter(batch)).await }
+            async move { publish.put_objects(stream::iter(batch)).await }
         })
         .await?;
-        progress(Progress::Uploaded {
-            objects: sent.0,
-            of,
-            bytes: sent.1,
-        });
-        Ok(())
+        Ok(sent)
     }
+}
+
+/// Bundles by the request in which they go.
+fn batches(bundles: Vec<Bundle>) -> Vec<Vec<Bundle>> {
+    let mut batches: Vec<Vec<Bundle>> = Vec::new();
+    let mut room = 0;
+    for bundle in bundles {
+        let size = bundle.size();
+        match batches.last_mut() {
+            Some(batch) if size <= room => {
+                room -= size;
+                batch.push(bundle);
+            }
+            _ => {
+                room = UPLOAD_BATCH.saturating_sub(size);
+                batches.push(vec![bundle]);
+            }
+        }
+    }
+    batches
 }
 
 /// The bytes of a bundle, if it may be as large.

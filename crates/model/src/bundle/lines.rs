@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Header, decode_header};
-use crate::manifest::{Manifest, ManifestId, split_api_version};
+use crate::{
+    canonical,
+    manifest::{Manifest, ManifestId, split_api_version},
+};
 
 /// How many objects differ between two versions of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -30,7 +33,7 @@ impl Tally {
 }
 
 /// The header, if the bytes begin with one.
-pub fn header(bytes: &[u8]) -> Option<Header> {
+pub fn header(bytes: &[u8]) -> Option<Header<'static>> {
     decode_header(bytes.split_inclusive(|byte| *byte == b'\n').next()?).ok()
 }
 
@@ -47,10 +50,9 @@ pub fn ids(bytes: &[u8]) -> Vec<ManifestId> {
 /// The manifest with this id.
 pub fn find(bytes: &[u8], wanted: &ManifestId) -> Option<Manifest> {
     // Reading every line to compare its id costs ten times as much as looking for the name first.
-    let name = serde_json::to_vec(&wanted.name).ok()?;
-    let named = |line: &&[u8]| line.windows(name.len()).any(|part| part == name);
+    let name = serde_json::to_string(&wanted.name).ok()?;
     let line = manifests(bytes)
-        .filter(named)
+        .filter(|line| canonical::mentions(line, &name))
         .find(|line| id(line).as_ref() == Some(wanted))?;
     Manifest::from_canonical(line).ok()
 }
@@ -138,7 +140,7 @@ mod tests {
             assert_eq!(find(&bytes, manifest.id()).as_ref(), Some(manifest));
         }
         assert_eq!(count(&bytes), 2);
-        assert_eq!(header(&bytes).unwrap().component, decoded.component);
+        assert_eq!(*header(&bytes).unwrap().component, decoded.component);
         let absent = ManifestId {
             name: "c".to_owned(),
             ..ids(&bytes)[0].clone()

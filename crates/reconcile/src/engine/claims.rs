@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{
     Done, Engine,
     parents::seconds,
-    state::{Claim, Gate, Key, KindKey, Serving},
+    state::{Claim, Gate, Issue, Key, KindKey, Serving},
 };
 use crate::{
     api::{Conflict, Failure, Resource},
@@ -179,7 +179,7 @@ impl Engine {
              looked at again in {}",
             seconds(delay)
         );
-        self.set_issue(key, "OwnedByOther", message);
+        self.set_issue(key, Issue::OWNED, message);
     }
 
     /// Takes over the fields of a former owner, where the component adopts. Says whether it does.

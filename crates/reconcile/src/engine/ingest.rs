@@ -3,7 +3,10 @@
 //! Only components whose bundle changed are looked at, and of those only manifests whose bytes changed are hashed,
 //! so that one changed object of ten thousand costs about as much as one of ten.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use driftless_model::{
     hook::{self, Hook},
@@ -19,9 +22,21 @@ use serde::Deserialize;
 use super::{
     Engine,
     objection::objection,
-    state::{Claim, ComponentKey, Desired, Gate, Key, Serving},
+    state::{Claim, ComponentKey, Desired, Gate, Issue, Key, Serving},
 };
 use crate::applyset::{self, Scope};
+
+/// What was made of a component's manifests.
+#[derive(Default)]
+struct Taken {
+    /// Its objects, and its hooks.
+    keys: Vec<Key>,
+    hooks: Vec<Key>,
+    /// How many manifests are hooks, or never run.
+    aside: usize,
+    /// Where the objects are.
+    scope: Scope,
+}
 
 /// The part of a CRD that says which kind it defines.
 #[derive(Deserialize)]
@@ -108,23 +123,67 @@ impl Engine {
         desired: &ComponentView,
         touched: &mut BTreeSet<Key>,
     ) {
+        let mut taken = self.take_in_manifests(component, name, desired, touched);
+        self.hold(component, desired, &mut taken.keys, &mut taken.scope);
+        let needs = desired.spec.depends_on.iter();
+        let needs = needs
+            .map(|name| self.state.component_named(name, &self.settings.namespace))
+            .collect();
+        let state = self.state.component_mut(component);
+        let old_hooks = state.hooks.as_ref().map(|hooks| hooks.keys.clone()).unwrap_or_default();
+        let was_applied = state.was_applied();
+        state.aside = taken.aside;
+        // What left meanwhile may be free to go now, and what waited for its turn may have it.
+        touched.extend(&state.stale);
+        if state.waves.since.is_some() {
+            touched.extend(&taken.keys);
+        }
+        state.bundle = Some(desired.bundle);
+        state.version = Some(desired.version);
+        state.scope = taken.scope;
+        state.needs = needs;
+        state.waves.restart();
+        state.dirty = true;
+        let mut old = std::mem::replace(&mut state.keys, taken.keys);
+        old.extend(old_hooks);
+        if !state.stale.is_empty() {
+            self.state.to_weigh.insert(component);
+        }
+        self.begin_hooks(component, desired.version, taken.hooks, was_applied);
+        self.set_rules(name, &desired.spec.health);
+        self.drop_desired(component, old, touched);
+    }
+
+    /// Makes entries of a component's manifests, and its spec the one that they are judged by.
+    fn take_in_manifests(
+        &mut self,
+        component: ComponentKey,
+        name: &ComponentName,
+        desired: &ComponentView,
+        touched: &mut BTreeSet<Key>,
+    ) -> Taken {
         let records = self
             .records
             .as_mut()
             .and_then(|records| records.remove(name))
             .unwrap_or_default();
-        let old = std::mem::replace(&mut self.state.component_mut(component).spec, desired.spec.clone());
-        let same_spec = old == desired.spec;
-        if (&old.service_account, &old.prune) != (&desired.spec.service_account, &desired.spec.prune) {
+        let state = self.state.component_mut(component);
+        let before = std::mem::replace(&mut state.spec, desired.spec.clone());
+        let same_spec = before == desired.spec;
+        let known = state.keys.clone();
+        // Both are in the order of their ids: most objects are found without a search.
+        let mut known = known.iter().peekable();
+        if (&before.service_account, &before.prune) != (&desired.spec.service_account, &desired.spec.prune) {
             self.record_later(component);
         }
-        let mut keys = Vec::with_capacity(desired.manifests.len());
-        let mut scope = Scope::default();
-        let (mut hooks, mut aside) = (Vec::new(), 0);
+        let mut taken = Taken {
+            keys: Vec::with_capacity(desired.manifests.len()),
+            ..Taken::default()
+        };
         for manifest in &desired.manifests {
             let id = manifest.id();
             let hook = hook_of(manifest);
-            aside += usize::from(hook.is_some());
+            taken.aside += usize::from(hook.is_some());
             if hook.as_ref().is_some_and(|hook| hook.runs.is_empty()) {
                 continue;
             }
@@ -133,16 +192,21 @@ impl Engine {
                 .namespace
                 .as_deref()
                 .or_else(|| (namespaced && self.is_namespaced(manifest)).then_some("default"));
-            scope.add(id, namespace, &self.settings.namespace);
-            let key = self.state.insert(id, records.get(id).copied());
+            taken.scope.add(id, namespace, &self.settings.namespace);
+            let order = |key: &Key| self.state.entry(*key).map(|entry| (*entry.id).cmp(id));
+            while known.next_if(|key| order(key).is_none_or(Ordering::is_lt)).is_some() {}
+            let key = match known.next_if(|key| order(key) == Some(Ordering::Equal)) {
+                Some(key) => *key,
+                None => self.state.insert(id, records.get(id).copied()),
+            };
             if hook.is_some() {
-                hooks.push(key);
+                taken.hooks.push(key);
             } else {
-                keys.push(key);
+                taken.keys.push(key);
             }
             // Whoever owns it may be asked for again, and may be taken from.
             if let Some(entry) = self.state.entry_mut(key)
-                && (entry.claim == Claim::Left || entry.issue.as_ref().is_some_and(|it| it.reason == "OwnedByOther"))
+                && (entry.claim == Claim::Left || entry.issue.as_ref().is_some_and(|it| it.reason == Issue::OWNED))
             {
                 entry.claim = Claim::Unasked;
                 entry.retry = None;
@@ -153,36 +217,7 @@ impl Engine {
                 touched.insert(key);
             }
         }
-        self.hold(component, desired, &mut keys, &mut scope);
-        let needs = desired.spec.depends_on.iter();
-        let needs = needs
-            .map(|name| self.state.component_named(name, &self.settings.namespace))
-            .collect();
-        let old_hooks = self.state.component(component).hooks.as_ref();
-        let old_hooks = old_hooks.map(|hooks| hooks.keys.clone()).unwrap_or_default();
-        let state = self.state.component_mut(component);
-        let was_applied = state.was_applied();
-        state.aside = aside;
-        // What left meanwhile may be free to go now, and what waited for its turn may have it.
-        touched.extend(&state.stale);
-        if state.waves.since.is_some() {
-            touched.extend(&keys);
-        }
-        state.bundle = Some(desired.bundle);
-        state.version = Some(desired.version);
-        state.spec = desired.spec.clone();
-        state.scope = scope;
-        state.needs = needs;
-        state.waves.restart();
-        state.dirty = true;
-        let mut old = std::mem::replace(&mut state.keys, keys);
-        old.extend(old_hooks);
-        if !state.stale.is_empty() {
-            self.state.to_weigh.insert(component);
-        }
-        self.begin_hooks(component, desired.version, hooks, was_applied);
-        self.set_rules(name, &desired.spec.health);
-        self.drop_desired(component, old, touched);
+        taken
     }
 
     /// Lets objects that cannot be worked out stay what they were: one that was desired goes on to be, as it was; one
@@ -229,7 +264,7 @@ impl Engine {
         if let Some(desired) = &mut entry.desired
             && same_spec
             && desired.component == component
-            && desired.manifest.canonical() == manifest.canonical()
+            && desired.manifest == *manifest
         {
             desired.round = round;
             return false;

@@ -9,7 +9,10 @@ mod upload;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -41,7 +44,7 @@ const DEFAULT_LOG: u32 = 20;
 const MAX_LOG: u32 = 1000;
 /// Prefixes found are answered up to this many: more are no use to anybody.
 const MAX_FOUND: usize = 100;
-/// Bundles of one push that are looked at at once.
+/// Bundles of one push, or uploads of one stream, that are looked at at once.
 const CONCURRENCY: usize = 16;
 
 pub(super) struct Service {
@@ -92,13 +95,18 @@ impl v1::publish_server::Publish for Service {
         request: Request<Streaming<v1::Object>>,
     ) -> Result<Response<v1::PutObjectsResponse>, Status> {
         self.core.auth.admin(&request)?;
-        let mut objects = request.into_inner();
-        let mut stored = 0;
-        while let Some(object) = objects.message().await? {
-            self.put(object).await?;
-            stored += 1;
-        }
-        Ok(Response::new(v1::PutObjectsResponse { stored }))
+        let stored = AtomicU32::new(0);
+        request
+            .into_inner()
+            .try_for_each_concurrent(CONCURRENCY, async |object| {
+                self.put(object).await?;
+                stored.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+            .await?;
+        Ok(Response::new(v1::PutObjectsResponse {
+            stored: stored.into_inner(),
+        }))
     }
 
     async fn publish(&self, request: Request<v1::PublishRequest>) -> Result<Response<v1::PublishResponse>, Status> {
@@ -431,7 +439,7 @@ async fn read_snapshot(core: &Core, hash: &ObjectHash) -> Result<Snapshot, Failu
 fn check_component(component: &ComponentName, bundle: ObjectHash, bytes: &[u8]) -> Result<bundle::Spec, Failure> {
     let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match serde_json::from_slice::<bundle::Header>(header) {
-        Ok(header) if header.component == *component => Ok(header.spec),
+        Ok(header) if *header.component == *component => Ok(header.spec.into_owned()),
         Ok(header) => Err(Failure::Argument(format!(
             "bundle {bundle} is a version of component `{}`, not of `{component}`",
             header.component

@@ -58,14 +58,14 @@ pub(crate) struct Component {
     /// Members that are not desired any more, and how many of them are neither namespaces nor CRDs.
     pub(crate) stale: BTreeSet<Key>,
     pub(crate) plain_stale: u32,
+    /// The same, by wave.
+    pub(crate) stale_waves: BTreeMap<i32, u32>,
     pub(crate) pruning: Pruning,
     /// All that a person was asked about last, to be recorded: consent is to these, of which some may be gone by the time
     /// that an agent which restarted sees it.
     pub(crate) asked: Vec<ManifestId>,
     /// The same, as it was recorded before the start.
     pub(crate) recalled: Vec<ManifestId>,
-    /// The same, by wave.
-    pub(crate) stale_waves: BTreeMap<i32, u32>,
     /// Components that have to be ready before anything new is made of this one.
     pub(crate) needs: Vec<ComponentKey>,
     pub(crate) waves: Waves,
@@ -108,10 +108,10 @@ impl Component {
             unsynced: 0,
             stale: BTreeSet::new(),
             plain_stale: 0,
+            stale_waves: BTreeMap::new(),
             pruning: Pruning::default(),
             asked: Vec::new(),
             recalled: Vec::new(),
-            stale_waves: BTreeMap::new(),
             needs: Vec::new(),
             waves: Waves::default(),
             hooks: None,

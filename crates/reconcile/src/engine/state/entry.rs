@@ -115,6 +115,8 @@ pub(crate) struct Issue {
 impl Issue {
     /// Drift that is only reported.
     pub(crate) const DRIFTED: &'static str = "Drifted";
+    /// Another tool, or another set, has the object.
+    pub(crate) const OWNED: &'static str = "OwnedByOther";
     /// A deletion that does not come to its end.
     pub(crate) const STUCK: &'static str = "StuckDeleting";
 

@@ -31,7 +31,7 @@ pub(super) async fn check(
             Some(bundle) => {
                 let bytes = core.bucket.object(bundle).await?;
                 lines::header(&bytes)
-                    .map(|header| header.spec.depends_on)
+                    .map(|header| header.spec.into_owned().depends_on)
                     .unwrap_or_default()
             }
             None => BTreeSet::new(),
