@@ -20,7 +20,7 @@ use std::{
 use driftless_model::{
     intake::{Place, Text},
     name::{ChannelName, ComponentName},
-    yaml,
+    order, yaml,
 };
 use serde_json::Value;
 
@@ -180,17 +180,19 @@ impl Load<'_> {
     fn no_circle(&mut self, wanted: &[Wanted]) {
         // Of two with one name the first counts, here as where they are told.
         let by_name: BTreeMap<_, _> = wanted.iter().rev().map(|wanted| (&wanted.component, wanted)).collect();
-        let mut done = Vec::new();
-        for start in by_name.keys() {
-            let mut way = Vec::new();
-            if let Some(circle) = circle(start, &by_name, &mut way, &mut done) {
-                let names: Vec<_> = circle.iter().map(|name| name.as_str()).collect();
-                let written = by_name.get(circle[0]).and_then(|wanted| wanted.written.as_ref());
-                if let Some(written) = written {
-                    let message = format!("`dependsOn` goes in a circle: {}", names.join(" → "));
-                    self.wrongs.push((written.place("/dependsOn"), message));
-                }
+        let mut edges: BTreeMap<_, Vec<_>> = by_name
+            .iter()
+            .map(|(name, wanted)| (*name, wanted.spec.depends_on.iter().collect()))
+            .collect();
+        while let Some(circle) = order::circle(&edges) {
+            let names: Vec<_> = circle.iter().map(|name| name.as_str()).collect();
+            let written = by_name.get(circle[0]).and_then(|wanted| wanted.written.as_ref());
+            if let Some(written) = written {
+                let message = format!("`dependsOn` goes in a circle: {}", names.join(" → "));
+                self.wrongs.push((written.place("/dependsOn"), message));
             }
+            // The next one has none of these.
+            edges.retain(|name, _| !circle.contains(name));
         }
     }
 
@@ -203,31 +205,6 @@ impl Load<'_> {
             .map(|(place, message)| format!("{place}: {message}"))
             .collect()
     }
-}
-
-/// The first circle on the ways from `at`, its first name again at its end.
-fn circle<'a>(
-    at: &'a ComponentName,
-    all: &BTreeMap<&'a ComponentName, &'a Wanted>,
-    way: &mut Vec<&'a ComponentName>,
-    done: &mut Vec<&'a ComponentName>,
-) -> Option<Vec<&'a ComponentName>> {
-    if let Some(start) = way.iter().position(|name| *name == at) {
-        let mut circle = way[start..].to_vec();
-        circle.push(at);
-        done.extend(&circle);
-        return Some(circle);
-    }
-    let wanted = all.get(at)?;
-    if done.contains(&at) {
-        return None;
-    }
-    way.push(at);
-    let mut next = wanted.spec.depends_on.iter();
-    let found = next.find_map(|next| circle(next, all, way, done));
-    way.pop();
-    done.push(at);
-    found
 }
 
 #[cfg(test)]

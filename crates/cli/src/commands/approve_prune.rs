@@ -16,13 +16,11 @@ use super::ordered::{Found, Subject};
 use crate::{
     app::App,
     failure::{Advice, Outcome},
+    followers,
     output,
     prints::{self, Part, Prints},
     question,
 };
-
-/// Clusters that a question names.
-const MAX_NAMED: usize = 10;
 
 /// Consent to the deletion of objects that left a component
 ///
@@ -167,15 +165,11 @@ impl Document {
 
 impl Approval {
     fn text(&self) -> String {
-        let named: Vec<_> = self.clusters.iter().take(MAX_NAMED).map(ClusterName::as_str).collect();
-        let more = match self.clusters.len() - named.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
+        let clusters: Vec<_> = self.clusters.iter().collect();
         let mut text = format!(
-            "{} would be deleted on {}{more}:",
+            "{} would be deleted {}:",
             output::count(self.objects as usize, "object"),
-            named.join(", ")
+            followers::on(&clusters)
         );
         for id in &self.sample {
             text.push_str(&format!("\n  {}", output::one_line(&id.to_string())));
