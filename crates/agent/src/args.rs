@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::{Parser, ValueEnum};
 use driftless_agent::{
-    JoinSource, Listen, Metrics, NAMESPACE, Settings, Timings, check_url, credentials, dial::Dialer, storage::Storage,
+    JoinSource, Listen, Metrics, NAMESPACE, Permit, Settings, Timings, check_url, credentials, dial::Dialer,
+    storage::Storage,
 };
 use driftless_model::name;
 use kube::{
@@ -63,8 +64,8 @@ pub(crate) enum LogFormat {
 }
 
 impl Args {
-    /// Turns the flags into settings and a client.
-    pub(crate) async fn resolve(self) -> anyhow::Result<(Client, Settings)> {
+    /// Turns the flags into the clients for the Lease and for all other work, and settings.
+    pub(crate) async fn resolve(self) -> anyhow::Result<(Client, Client, Settings)> {
         let Self {
             join,
             kubeconfig,
@@ -100,14 +101,17 @@ impl Args {
                 Ok(config)
             })
         });
-        let made = credentials::client(read).await;
-        let client = made.map_err(|error| problems.push(told(&*error))).ok();
+        let permit = Arc::new(Permit::new(now));
+        let lease = credentials::client(read.clone()).await;
+        let work = credentials::gated(read, permit.clone()).await;
+        let made = lease.and_then(|lease| Ok((lease, work?)));
+        let clients = made.map_err(|error| problems.push(told(&*error))).ok();
         let fresh = pod_name.clone().unwrap_or_else(|| fresh_holder(seed));
-        let storage = match (&state, &client) {
+        let storage = match (&state, &clients) {
             (Some(path), _) => Storage::folder(path)
                 .map_err(|error| problems.push(describe(error)))
                 .ok(),
-            (None, Some(client)) => Some(Storage::cluster(client.clone(), &namespace)),
+            (None, Some((_, work))) => Some(Storage::cluster(work.clone(), &namespace)),
             (None, None) => None,
         };
         let holder = match (&storage, pod_name) {
@@ -116,7 +120,8 @@ impl Args {
             }
             _ => Ok(fresh),
         };
-        let (Some(client), Some(storage), Ok(holder), []) = (client, storage, holder, problems.as_slice()) else {
+        let (Some((lease, work)), Some(storage), Ok(holder), []) = (clients, storage, holder, problems.as_slice())
+        else {
             anyhow::bail!("{}", problems.join("\n"));
         };
         let settings = Settings {
@@ -130,13 +135,14 @@ impl Args {
             clock: now,
             seed,
             // Agents that keep their own objects apart keep their ApplySets apart too.
+            permit,
             metrics: Metrics::default(),
             reconcile: driftless_reconcile::Settings {
                 namespace,
                 ..driftless_reconcile::Settings::default()
             },
         };
-        Ok((client, settings))
+        Ok((lease, work, settings))
     }
 }
 

@@ -6,14 +6,20 @@
 
 use std::{
     error::Error as StdError,
+    future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
 use driftless_model::hash::ObjectHash;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use kube::{Client, Config, client::Body};
+use hyper::rt::Executor;
+use kube::{
+    Client, Config,
+    client::{Body, ClientBuilder},
+};
 use tokio::time::{Instant, timeout};
 
 /// Least time between two looks at what the credentials are read from.
@@ -22,6 +28,8 @@ const LOOKS_APART: Duration = Duration::from_secs(1);
 const RUNS_APART: Duration = Duration::from_secs(10);
 /// An answer begins within this time, or never: a connection whose other end is gone may stay silent for good.
 const ANSWER: Duration = Duration::from_secs(60);
+
+use crate::Permit;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -33,16 +41,55 @@ pub type Read = Arc<dyn Fn() -> BoxFuture<'static, Result<Config, BoxError>> + S
 /// # Errors
 /// When the first configuration cannot be read or used.
 pub async fn client(read: Read) -> Result<Client, BoxError> {
+    connect(read, Arc::new(Client::try_from)).await
+}
+
+/// The same, over connections that end when `permit` does: what was asked for before and has not left this process by
+/// then never does. So a leader that was frozen, with requests half sent, completes none of them when it goes on.
+///
+/// # Errors
+/// When the first configuration cannot be read or used.
+pub async fn gated(read: Read, permit: Arc<Permit>) -> Result<Client, BoxError> {
+    let make = move |config| {
+        let builder = ClientBuilder::try_from((config, Gated(permit.clone())))?;
+        Ok(builder.build())
+    };
+    connect(read, Arc::new(make)).await
+}
+
+/// Drives connections for as long as the permit holds. It is asked whenever one has something to do, before anything is
+/// written to its socket; what it is dropped with is lost, and its socket is closed.
+#[derive(Clone)]
+struct Gated(Arc<Permit>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Gated {
+    fn execute(&self, connection: F) {
+        let permit = self.0.clone();
+        let mut connection = Box::pin(connection);
+        tokio::spawn(poll_fn(move |context| {
+            if permit.holds() {
+                connection.as_mut().poll(context)
+            } else {
+                Poll::Ready(())
+            }
+        }));
+    }
+}
+
+type Make = Arc<dyn Fn(Config) -> Result<Client, kube::Error> + Send + Sync>;
+
+async fn connect(read: Read, make: Make) -> Result<Client, BoxError> {
     let config = read().await?;
     let namespace = config.default_namespace.clone();
     let fingerprint = fingerprint(&config);
     let current = Current {
-        client: Client::try_from(config)?,
+        client: make(config)?,
         fingerprint,
         made: Instant::now(),
     };
     let connection = Connection {
         read,
+        make,
         current: Arc::new(Mutex::new(current)),
         looked: Arc::new(tokio::sync::Mutex::new(None)),
     };
@@ -62,6 +109,7 @@ struct Current {
 #[derive(Clone)]
 struct Connection {
     read: Read,
+    make: Make,
     current: Arc<Mutex<Current>>,
     /// When the configuration was read last; held while it is being read.
     looked: Arc<tokio::sync::Mutex<Option<Instant>>>,
@@ -111,7 +159,7 @@ impl Connection {
         if same {
             return;
         }
-        match Client::try_from(config) {
+        match (self.make)(config) {
             Ok(client) => {
                 tracing::info!("the cluster's credentials have changed: connections are made anew");
                 self.current(|current| {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Error, error::chain, settings::Timings};
 
 pub(crate) use candidate::Candidate;
-pub(crate) use permit::Permit;
+pub use permit::Permit;
 
 /// Name of the Lease.
 pub const LEASE: &str = "driftless-agent";

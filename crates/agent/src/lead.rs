@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error,
     backoff::Backoff,
-    election::Permit,
     keeper::Keeper,
     settings::Settings,
     status::Problems,
@@ -25,14 +24,9 @@ use crate::{
 ///
 /// # Errors
 /// Of the first part that ends although it should not.
-pub(crate) async fn lead(
-    client: Client,
-    permit: Arc<Permit>,
-    settings: Arc<Settings>,
-    token: CancellationToken,
-) -> Result<(), Error> {
+pub(crate) async fn lead(client: Client, settings: Arc<Settings>, token: CancellationToken) -> Result<(), Error> {
     let problems = Problems::new(settings.clock);
-    let may_write = permit.clone();
+    let may_write = settings.permit.clone();
     let may_write: MayWrite = Arc::new(move || may_write.holds());
     let prober = Prober::new(client.clone(), may_write.clone(), &settings.reconcile);
     let (desired, reconciler) = Reconciler::with_permit(
@@ -48,7 +42,7 @@ pub(crate) async fn lead(
     let (stored, done) = watch::channel(0);
     let keeper = Keeper {
         storage: settings.storage.clone(),
-        permit: permit.clone(),
+        permit: settings.permit.clone(),
         work: todo,
         done: stored,
         problems: problems.clone(),

@@ -38,7 +38,7 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 pub use connect::check_url;
-pub use election::LEASE;
+pub use election::{LEASE, Permit};
 pub use error::Error;
 pub use metrics::Metrics;
 pub use object::{Bad, Frame, verify};
@@ -46,27 +46,28 @@ pub use serve::{Listen, serve};
 pub use settings::{Clock, JoinSource, NAMESPACE, Settings, Timings};
 pub use status::VERSION;
 
-/// Runs an agent for the cluster behind `client` until `token` is cancelled.
+/// Runs an agent for a cluster until `token` is cancelled. `lease` is for the Lease alone; `work` is for everything else,
+/// over connections that end with the permit of `settings` where there are any ([`credentials::gated`]).
 ///
 /// # Guarantees
 /// Writes nothing to the cluster while another agent leads, its Lease aside. Gives the Lease up at the end.
 ///
 /// # Errors
 /// When a person has to help: [`Error::is_fatal`]. A server or an API server that is away is waited for.
-pub async fn run(client: Client, settings: Settings, token: CancellationToken) -> Result<(), Error> {
+pub async fn run(lease: Client, work: Client, settings: Settings, token: CancellationToken) -> Result<(), Error> {
     let settings = Arc::new(settings);
     let candidate = election::Candidate::new(
-        client.clone(),
+        lease,
         &settings.namespace,
         settings.holder.clone(),
         settings.timings,
         settings.clock,
+        settings.permit.clone(),
         lead::backoff(&settings, 0),
     );
-    let permit = candidate.permit();
-    settings.metrics.observe_permit(permit.clone());
+    settings.metrics.observe_permit(settings.permit.clone());
     election::run(candidate, token, |reign| {
-        lead::lead(client.clone(), permit.clone(), settings.clone(), reign)
+        lead::lead(work.clone(), settings.clone(), reign)
     })
     .await
 }

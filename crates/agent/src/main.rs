@@ -45,14 +45,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listen = args.metrics_listen;
-    let (client, settings) = args.resolve().await?;
+    let (lease, work, settings) = args.resolve().await?;
     if let Some(listen) = listen {
         let listener = listen.bind().await?;
         tracing::info!(address = %listener.local_addr()?, "serving metrics and health");
         tokio::spawn(driftless_agent::serve(listener, settings.metrics.clone()));
     }
     tracing::info!(version = driftless_agent::VERSION, holder = settings.holder, "starting");
-    let mut agent = Box::pin(driftless_agent::run(client, settings, token.clone()));
+    let mut agent = Box::pin(driftless_agent::run(lease, work, settings, token.clone()));
     tokio::select! { biased;
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -1,10 +1,10 @@
 //! What an agent is told before it starts. Nothing here changes while it runs.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use driftless_model::join::JoinFile;
 
-use crate::{Error, dial::Dialer, metrics::Metrics, storage::Storage};
+use crate::{Error, Permit, dial::Dialer, metrics::Metrics, storage::Storage};
 
 /// Where the time of day comes from.
 pub type Clock = driftless_reconcile::Clock;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Seeds jitter.
     pub seed: u64,
+    /// Until when this process may write. One for each agent; whoever makes connections for it gets the same.
+    pub permit: Arc<Permit>,
     /// What is measured.
     pub metrics: Metrics,
     /// For the reconciler.

@@ -2,13 +2,16 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use driftless_agent::{
-    Error, JoinSource, LEASE, NAMESPACE, Settings, Timings,
+    Error, JoinSource, LEASE, NAMESPACE, Permit, Settings, Timings,
     dial::{Dialer, Switch},
     storage::Storage,
 };
@@ -224,6 +227,7 @@ fn settings(cluster: &Cluster, join: &JoinFile, holder: &str) -> Settings {
         dialer: Dialer::tcp(),
         clock: now,
         seed: 1,
+        permit: Arc::new(Permit::new(now)),
         metrics: driftless_agent::Metrics::default(),
         reconcile: driftless_reconcile::Settings::default(),
     }
@@ -231,7 +235,7 @@ fn settings(cluster: &Cluster, join: &JoinFile, holder: &str) -> Settings {
 
 fn agent(cluster: &Cluster, settings: Settings) -> Running<Error> {
     let client = cluster.client();
-    Running::start(|stop| driftless_agent::run(client, settings, stop))
+    Running::start(|stop| driftless_agent::run(client.clone(), client, settings, stop))
 }
 
 /// The objects that the agent keeps in the cluster, by name.
@@ -456,7 +460,7 @@ async fn spent_token_ends_an_agent_without_identity() {
     stage.converged("edge-1", &pushed).await;
     let second = Cluster::new(Options::default());
     let token = CancellationToken::new();
-    let error = driftless_agent::run(second.client(), settings(&second, &join, "one"), token)
+    let error = driftless_agent::run(second.client(), second.client(), settings(&second, &join, "one"), token)
         .await
         .unwrap_err();
     assert!(error.is_fatal() && matches!(error, Error::Refused { .. }), "{error:?}");

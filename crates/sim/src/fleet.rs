@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use driftless_agent::{
-    Clock, JoinSource, NAMESPACE, Settings, Timings,
+    Clock, JoinSource, NAMESPACE, Permit, Settings, Timings,
     dial::{Dialer, Switch},
     storage::Storage,
 };
@@ -66,7 +66,7 @@ impl Fleet {
         let settings = self.settings(&member, join);
         let (client, name, stop) = (member.cluster.client(), member.name.clone(), self.stop.clone());
         self.agents
-            .spawn(async move { (name, driftless_agent::run(client, settings, stop).await) });
+            .spawn(async move { (name, driftless_agent::run(client.clone(), client, settings, stop).await) });
         self.members.push(Arc::clone(&member));
         member
     }
@@ -104,6 +104,7 @@ impl Fleet {
             dialer: Dialer::tcp().with_switch(&member.network),
             clock: self.clock,
             seed: self.members.len() as u64,
+            permit: Arc::new(Permit::new(self.clock)),
             metrics: driftless_agent::Metrics::default(),
             reconcile: driftless_reconcile::Settings::default(),
         }

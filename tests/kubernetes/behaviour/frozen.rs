@@ -7,10 +7,11 @@ use driftless_tests::{
     say,
     world::SOON,
 };
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap};
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -77,6 +78,30 @@ async fn disturb(maps: &Api<ConfigMap>, wanted: &str) -> Result<()> {
     .await
 }
 
+async fn version(maps: &Api<ConfigMap>) -> Result<String> {
+    let live = maps.list(&ListParams::default()).await?;
+    live.metadata.resource_version.context("a list without a version")
+}
+
+/// Every value that an object had since that version.
+async fn written_since(maps: &Api<ConfigMap>, version: &str) -> Result<Vec<String>> {
+    let mut seen = Vec::new();
+    let mut events = maps.watch(&WatchParams::default(), version).await?.boxed();
+    let marker = config_map("marker", "end");
+    maps.create(&PostParams::default(), &serde_json::from_value(marker)?)
+        .await?;
+    while let Some(event) = tokio::time::timeout(SOON, events.try_next()).await?? {
+        let (WatchEvent::Added(map) | WatchEvent::Modified(map)) = event else {
+            continue;
+        };
+        if map.metadata.name.as_deref() == Some("marker") {
+            break;
+        }
+        seen.extend(map.data.and_then(|mut data| data.remove("key")));
+    }
+    Ok(seen)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn leader_that_was_frozen_writes_nothing_when_it_goes_on() -> Result<()> {
     let options = Options {
@@ -113,6 +138,7 @@ async fn leader_that_was_frozen_writes_nothing_when_it_goes_on() -> Result<()> {
             row.connected && row.converged
         })
         .await?;
+    let before = version(&maps).await?;
     // Its watches bring drift of every object, and what it would do about it is an older push.
     disturb(&maps, "3").await?;
     first.resume()?;
@@ -121,14 +147,24 @@ async fn leader_that_was_frozen_writes_nothing_when_it_goes_on() -> Result<()> {
     disturb(&maps, "3").await?;
 
     let events = plane.audit_since(mark).await?;
+    // What it had begun to send when it froze fails, at the latest when the API server waits no longer for the rest.
     let writes_of = |user: &str| -> Vec<String> {
-        let writes = events
-            .iter()
-            .filter(|event| event.user.username == user && event.is_write() && !event.is_about("leases"));
+        let writes = events.iter().filter(|event| {
+            event.user.username == user && event.is_write() && !event.is_about("leases") && event.code() < 300
+        });
         writes.map(audit::Event::summary).collect()
     };
     let (of_first, of_second) = (writes_of("first"), writes_of("second"));
     ensure!(of_first.is_empty(), "the frozen leader wrote: {of_first:#?}");
+    let stale = written_since(&maps, &before)
+        .await?
+        .into_iter()
+        .filter(|value| value == "2")
+        .count();
+    ensure!(
+        stale == 0,
+        "what was overtaken by another push was written {stale} times"
+    );
     ensure!(
         of_second.len() >= 4 * OBJECTS,
         "the standby wrote only {}",

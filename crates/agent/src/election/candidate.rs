@@ -66,6 +66,7 @@ impl Candidate {
         holder: String,
         timings: Timings,
         clock: Clock,
+        permit: Arc<Permit>,
         backoff: Backoff,
     ) -> Self {
         let api = Api::namespaced(client.clone(), namespace);
@@ -79,13 +80,8 @@ impl Candidate {
             clock,
             start: Instant::now(),
             backoff,
-            permit: Arc::new(Permit::new(clock)),
+            permit,
         }
-    }
-
-    /// Whether this process may write.
-    pub(crate) fn permit(&self) -> Arc<Permit> {
-        self.permit.clone()
     }
 
     /// Lets the permit be what the state says.

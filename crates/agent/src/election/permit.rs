@@ -3,7 +3,8 @@
 //! A process that is frozen, or a machine that is suspended, goes on wherever it was, long after another agent began to
 //! lead, and its tasks run in any order: some would write before the one that keeps the Lease finds out. Two clocks have
 //! to agree that there is still time: the monotonic one, which nobody can set, and the time of day, which also goes on
-//! while a machine is suspended. What is left is the moment between the question and the socket.
+//! while a machine is suspended. What was asked for and has not left yet is kept back by the connections, see
+//! [`crate::credentials::gated`].
 
 use std::{
     sync::{
@@ -20,7 +21,7 @@ use crate::settings::Clock;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub struct Permit {
     clock: Clock,
     until: Mutex<Option<(Instant, Timestamp)>>,
     /// Is it known who leads?
@@ -29,7 +30,7 @@ pub(crate) struct Permit {
 
 impl Permit {
     /// One that does not hold yet.
-    pub(super) fn new(clock: Clock) -> Self {
+    pub fn new(clock: Clock) -> Self {
         Self {
             clock,
             until: Mutex::new(None),

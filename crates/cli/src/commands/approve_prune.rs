@@ -16,8 +16,7 @@ use super::ordered::{Found, Subject};
 use crate::{
     app::App,
     failure::{Advice, Outcome},
-    followers,
-    output,
+    followers, output,
     prints::{self, Part, Prints},
     question,
 };

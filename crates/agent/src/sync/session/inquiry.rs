@@ -147,7 +147,7 @@ impl Inquiry {
         if hash == self.hash {
             self.snapshot = Some(object::snapshot(hash, zstd)?.1);
         } else {
-            self.bundles.insert(hash, object::bundle(hash, zstd)?.1);
+            self.bundles.insert(hash, object::bundle(hash, zstd, None)?.1);
         }
         Ok(())
     }
