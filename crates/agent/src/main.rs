@@ -63,8 +63,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
     Ok(agent.await?)
 }
 
+/// Each failed request is told by whoever made it, with what it was for; kube's client tells it too, without.
+const LOGGED: &str = "info,kube_client::client::builder=off";
+
 fn start_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("DRIFTLESS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("DRIFTLESS_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
