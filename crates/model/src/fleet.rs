@@ -5,7 +5,7 @@
 //! what they read, so every server holds the same state after the same entry. Both are deterministic: the time is
 //! the entry's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,16 @@ use crate::{
     view::ClusterFacts,
 };
 
+mod channel;
 mod clusters;
+mod intent;
 mod ordered;
 mod recent;
 mod refusal;
 
+pub use channel::{Channel, Setter};
 pub use clusters::{Changed, MAX_EVENT_BYTES, RETIRED_REMEMBERED, Retired};
+pub use intent::{Append, Decision, Expected, Intent};
 pub use recent::{Done, MAX_REMEMBERED, REMEMBERED_FOR, Recent};
 pub use refusal::Refusal;
 
@@ -44,40 +48,6 @@ pub struct Fleet {
     /// The clusters that were retired lately.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub retired: Shared<BTreeMap<ClusterName, Retired>>,
-}
-
-/// A line of snapshots.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Channel {
-    /// The entry that last changed this channel: the sequence of its directive.
-    pub sequence: u64,
-    /// When that was.
-    pub changed: Timestamp,
-    /// The newest snapshot; `None` before the first push.
-    pub snapshot: Option<ObjectHash>,
-    /// What that snapshot holds.
-    pub components: Components,
-    /// Who last set each component: what a push that comes too late is told.
-    pub setters: BTreeMap<ComponentName, Setter>,
-    /// The highest schema epoch that each component declared. Kept when it is removed: what it wrote may be there.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub epochs: BTreeMap<ComponentName, u64>,
-    /// The last pushes that carried a key: one that is repeated is answered as it was the first time.
-    #[serde(default, skip_serializing_if = "Recent::is_empty")]
-    pub recent: Recent,
-}
-
-/// Who last set or removed a component.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Setter {
-    /// The author of the push.
-    pub author: String,
-    /// The snapshot that the push made.
-    pub snapshot: ObjectHash,
-    /// When.
-    pub time: Timestamp,
 }
 
 /// An enrolled cluster.
@@ -121,117 +91,6 @@ pub enum Membership {
         /// When it joined.
         time: Timestamp,
     },
-}
-
-/// What somebody wants to happen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Intent {
-    /// Make a channel.
-    CreateChannel {
-        /// Its name.
-        channel: ChannelName,
-        /// Who asks.
-        author: String,
-    },
-    /// Set or remove components of a channel.
-    Publish {
-        /// The channel.
-        channel: ChannelName,
-        /// The components to set (`Some`) or remove (`None`).
-        components: BTreeMap<ComponentName, Option<ObjectHash>>,
-        /// What the pusher built upon; `None` to overwrite whatever is there.
-        expected: Option<Expected>,
-        /// Who pushes and from what.
-        provenance: Provenance,
-        /// The bundles on which the check of what components depend on relied, besides those to set: where one of them is
-        /// another by now, it has to be made again.
-        relied: BTreeMap<ComponentName, Option<ObjectHash>>,
-        /// Schema epochs of the bundles to set, where they declare one.
-        epochs: BTreeMap<ComponentName, u64>,
-        /// sha256 of what the pusher drew for this push, the same in every repetition; `None` if it drew nothing.
-        nonce: Option<ObjectHash>,
-    },
-    /// Let a cluster join, or join anew.
-    EnrollCluster {
-        /// Its name.
-        cluster: ClusterName,
-        /// The channel it shall follow.
-        channel: ChannelName,
-        /// Its labels.
-        labels: Labels,
-        /// Its variables.
-        vars: Vars,
-        /// The token it will use.
-        join: JoinToken,
-        /// Whether a cluster that is enrolled already may be enrolled anew: its old credentials become void.
-        again: bool,
-        /// Who asks.
-        author: String,
-    },
-    /// Use a join token.
-    JoinCluster {
-        /// The hash of the token presented.
-        token: ObjectHash,
-        /// The sha256 of the public key presented.
-        key: ObjectHash,
-    },
-    /// Change the records of clusters: all of them, or none.
-    ChangeClusters {
-        /// What shall change of each.
-        changes: BTreeMap<ClusterName, Change>,
-        /// Who asks.
-        author: String,
-    },
-    /// Ask something of clusters by hand: of all of them, or of none.
-    OrderClusters {
-        /// Of which.
-        clusters: BTreeSet<ClusterName>,
-        /// What.
-        order: Order,
-        /// Who asks.
-        author: String,
-    },
-    /// Let clusters leave the fleet.
-    RetireClusters {
-        /// Which.
-        clusters: BTreeSet<ClusterName>,
-        /// Who asks.
-        author: String,
-    },
-}
-
-/// What a push was built upon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
-    /// The snapshot that the pusher saw, named in the conflict.
-    pub parent: Option<ObjectHash>,
-    /// The components of that snapshot.
-    pub components: Components,
-}
-
-/// What has to be done about an intent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// This event carries it out.
-    Append(Box<Append>),
-    /// Nothing: the state is already as wanted.
-    Unchanged,
-    /// Nothing: it was carried out before, and its pusher asks again.
-    Repeated {
-        /// The entry that did.
-        seq: u64,
-        /// The snapshot that it made.
-        snapshot: ObjectHash,
-    },
-}
-
-/// What carries an intent out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Append {
-    /// The event to append.
-    pub event: Event,
-    /// The snapshot that the event names: it must be stored before the entry that holds the event.
-    pub snapshot: Option<snapshot::Encoded>,
 }
 
 /// What a push comes to.
@@ -613,71 +472,6 @@ impl Fleet {
             channel: name.clone(),
             sequence: channel.sequence,
             snapshot: channel.snapshot,
-        })
-    }
-}
-
-impl Channel {
-    /// Makes the next snapshot.
-    /// May these bundles follow, by the schema epochs they declare? One that declares none is of epoch 0.
-    fn check_epochs(
-        &self,
-        components: &BTreeMap<ComponentName, Option<ObjectHash>>,
-        epochs: &BTreeMap<ComponentName, u64>,
-    ) -> Result<(), Refusal> {
-        for component in components
-            .iter()
-            .filter(|(_, bundle)| bundle.is_some())
-            .map(|(name, _)| name)
-        {
-            let pushed = epochs.get(component).copied().unwrap_or_default();
-            let reached = self.epochs.get(component).copied().unwrap_or_default();
-            if pushed < reached {
-                return Err(Refusal::EpochFalls {
-                    component: component.clone(),
-                    pushed,
-                    reached,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn advance(
-        &mut self,
-        changes: &BTreeMap<ComponentName, Option<ObjectHash>>,
-        provenance: &Provenance,
-        time: Timestamp,
-        seq: u64,
-    ) -> snapshot::Encoded {
-        for (name, bundle) in changes {
-            match bundle {
-                Some(bundle) => self.components.insert(name.clone(), *bundle),
-                None => self.components.remove(name),
-            };
-        }
-        let encoded = snapshot::encode(&self.components, self.snapshot, time, provenance);
-        let setter = Setter {
-            author: provenance.author.clone(),
-            snapshot: encoded.hash(),
-            time,
-        };
-        self.setters
-            .extend(changes.keys().map(|name| (name.clone(), setter.clone())));
-        self.sequence = seq;
-        self.changed = time;
-        self.snapshot = Some(encoded.hash());
-        encoded
-    }
-
-    /// Remembers the push that made the newest snapshot. Says whether it was new.
-    fn remember(&mut self, key: PushKey, seq: u64) -> bool {
-        let Some(snapshot) = self.snapshot else { return false };
-        self.recent.insert(Done {
-            key,
-            seq,
-            snapshot,
-            time: self.changed,
         })
     }
 }

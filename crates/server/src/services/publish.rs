@@ -5,10 +5,11 @@
 mod circle;
 mod fit;
 mod history;
+mod request;
 mod upload;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -23,7 +24,7 @@ use driftless_model::{
     name::{ChannelName, ComponentName},
     snapshot::{Provenance, Snapshot},
 };
-use driftless_proto::{hash, opt_hash, to_hash, v1};
+use driftless_proto::{hash, to_hash, v1};
 use driftless_store::Error as StoreError;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
@@ -32,12 +33,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Core, Parts, channel_message, followers, hashes, parts};
 use crate::failure::Failure;
 use history::Walk;
+use request::{check_provenance, parse_channel, read_components, read_key, read_objects};
 
-const MAX_COMPONENTS: usize = 1000;
-const MAX_MESSAGE: usize = 16 * 1024;
-const MAX_SOURCE_ENTRIES: usize = 64;
-const MAX_SOURCE_BYTES: usize = 16 * 1024;
-const MAX_KEY: usize = 128;
 /// Times that a push is checked against what others made of its channel meanwhile.
 const MAX_TRIES: u32 = 20;
 const DEFAULT_LOG: u32 = 20;
@@ -458,86 +455,4 @@ struct Taken {
     epochs: BTreeMap<ComponentName, u64>,
     /// On what of the channel the check relied.
     relied: circle::Relied,
-}
-
-/// The objects that come along with a push, by their hashes. Each has to be one of its bundles.
-fn read_objects(
-    objects: Vec<v1::Object>,
-    components: &BTreeMap<ComponentName, Option<ObjectHash>>,
-) -> Result<BTreeMap<ObjectHash, Bytes>, Failure> {
-    if objects.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let bundles: BTreeSet<_> = components.values().flatten().collect();
-    let mut read = BTreeMap::new();
-    for object in objects {
-        let hash = hash("objects.hash", &object.hash)?;
-        if !bundles.contains(&hash) {
-            let text = format!("objects: {hash} is not a bundle that this push sets: upload it by itself");
-            return Err(Failure::Argument(text));
-        }
-        read.insert(hash, object.zstd);
-    }
-    Ok(read)
-}
-
-fn read_key(key: &str) -> Result<Option<ObjectHash>, Failure> {
-    if key.len() > MAX_KEY {
-        let text = format!(
-            "idempotency_key: {} bytes are more than the {MAX_KEY} allowed",
-            key.len()
-        );
-        return Err(Failure::Argument(text));
-    }
-    Ok((!key.is_empty()).then(|| ObjectHash::of(key.as_bytes())))
-}
-
-fn parse_channel(name: &str) -> Result<ChannelName, Failure> {
-    Ok(name.parse::<ChannelName>()?)
-}
-
-fn read_components(components: &[v1::ComponentChange]) -> Result<BTreeMap<ComponentName, Option<ObjectHash>>, Failure> {
-    if components.is_empty() {
-        return Err(Failure::Argument(
-            "components: name at least one to set or to remove".to_owned(),
-        ));
-    }
-    if components.len() > MAX_COMPONENTS {
-        let text = format!(
-            "components: {} in one push are more than the {MAX_COMPONENTS} allowed",
-            components.len()
-        );
-        return Err(Failure::Argument(text));
-    }
-    let mut read = BTreeMap::new();
-    for change in components {
-        let name: ComponentName = change.component.parse()?;
-        let bundle = opt_hash("components.bundle", change.bundle.as_ref())?;
-        if read.insert(name, bundle).is_some() {
-            return Err(Failure::Argument(format!(
-                "components: `{}` is there twice",
-                change.component
-            )));
-        }
-    }
-    Ok(read)
-}
-
-fn check_provenance(message: &str, source: &BTreeMap<String, String>) -> Result<(), Failure> {
-    if message.len() > MAX_MESSAGE {
-        let text = format!(
-            "message: {} bytes are more than the {MAX_MESSAGE} allowed",
-            message.len()
-        );
-        return Err(Failure::Argument(text));
-    }
-    let bytes: usize = source.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if source.len() > MAX_SOURCE_ENTRIES || bytes > MAX_SOURCE_BYTES {
-        let text = format!(
-            "source: {} entries of {bytes} bytes are more than the {MAX_SOURCE_ENTRIES} of {MAX_SOURCE_BYTES} allowed",
-            source.len()
-        );
-        return Err(Failure::Argument(text));
-    }
-    Ok(())
 }
