@@ -8,7 +8,7 @@
 //! - [`credentials`] is how `main` reaches the cluster, with tokens and authorities that may be replaced.
 //! - the reconciler, of its own crate, makes the cluster so; `status` tells the server how that goes.
 //!
-//! Beside them [`serve`] shows [`Metrics`], and whether all is well, to whoever asks.
+//! Beside them [`serve()`] shows [`Metrics`], and whether all is well, to whoever asks.
 //!
 //! Data flows one way: stream → session → view → reconciler → report → status → stream.
 

@@ -1,6 +1,6 @@
 //! The agent's own measurements, as Prometheus reads them at `/metrics`, and what its probes want to know.
 //!
-//! Written by the parts of the agent as things happen, read by [`crate::serve`]. What is counted from the reconciler's
+//! Written by the parts of the agent as things happen, read by [`crate::serve()`]. What is counted from the reconciler's
 //! report is counted when somebody asks.
 
 use std::{
