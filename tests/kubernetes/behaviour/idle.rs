@@ -30,7 +30,7 @@ async fn idle_agent_only_watches_and_renews_its_lease() -> Result<()> {
         Err(_) => DEFAULT,
     };
     let world = World::new(&plane, "idle").await?;
-    let _agent = world.pod("one").await?;
+    let agent = world.pod("one").await?;
     let (definition, object) = definition_and_object("idle.example.com", "Widget", "one");
     let custom = stream(&[definition, object]);
     world.push("shop", &format!("{ONLINE_BOUTIQUE}\n---\n{custom}")).await?;
@@ -50,7 +50,7 @@ async fn idle_agent_only_watches_and_renews_its_lease() -> Result<()> {
         table(&asked)
     ));
     let others: Vec<_> = asked.iter().filter(|one| !is_idle(one)).map(Asked::summary).collect();
-    ensure!(others.is_empty(), "{others:?}");
+    ensure!(others.is_empty(), "{others:?}{}", agent.tail());
     let renewals = asked
         .iter()
         .filter(|one| one.resource == "leases" && one.is_write())

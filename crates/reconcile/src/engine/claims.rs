@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
-    Done, Engine,
+    Done, Engine, hint_for,
     parents::seconds,
     state::{Claim, Gate, Issue, Key, KindKey, Serving},
 };
@@ -138,7 +138,8 @@ impl Engine {
         }
         let failures = failing.iter().map(|(_, failures)| *failures).min().unwrap_or(1);
         let delay = failure.delay(self.settings.backoff.delay(failures, &mut self.rng));
-        let message = format!("{}; tried again in {}", failure.text(), seconds(delay));
+        let hint = failure.refusal().map_or_else(Default::default, hint_for);
+        let message = format!("{}; {hint}tried again in {}", failure.text(), seconds(delay));
         for (key, _) in failing {
             if failure.doubts_server() {
                 self.strand(key, "ApplyFailed", failure);
