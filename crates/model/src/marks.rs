@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::canonical;
+
 /// Annotations that keep an object when it leaves the desired state.
 const KEEP: &[(&str, &[&str])] = &[
     ("driftless.dev/prune", &["disabled"]),
@@ -103,7 +105,7 @@ impl Unknown {
 
 /// Could an object of these bytes have annotations of ours? Most have none, and need not be parsed.
 pub fn is_concerned(bytes: &[u8]) -> bool {
-    bytes.windows(OURS.len()).any(|window| window == OURS.as_bytes())
+    canonical::mentions(bytes, OURS)
 }
 
 /// The annotations of ours on a manifest that ask for nothing there is.

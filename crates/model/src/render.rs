@@ -371,7 +371,7 @@ fn canonical_text(value: &Value) -> String {
 
 mod check;
 
-pub use check::{Problem, check};
+pub use check::{Problem, check, is_concerned};
 
 #[cfg(test)]
 mod tests;

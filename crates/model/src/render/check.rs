@@ -80,6 +80,11 @@ pub enum Problem {
     },
 }
 
+/// Could [`check`] find anything in objects of these bytes? Says nothing of what a bundle's header asks for.
+pub fn is_concerned(bytes: &[u8]) -> bool {
+    ignored::is_concerned(bytes) || marks::is_concerned(bytes) || substitute::is_concerned(bytes)
+}
+
 /// All that is wrong with `bundle` wherever it runs, in the order of its overlays and then of its objects.
 pub fn check(bundle: &Bundle) -> Vec<Problem> {
     let overlays = &bundle.spec().overlays;

@@ -2,11 +2,16 @@
 
 #[cfg(test)]
 mod agents;
+#[cfg(test)]
 mod circles;
+#[cfg(test)]
 mod clusters;
+#[cfg(test)]
 mod dry_run;
 #[cfg(test)]
 mod enrollment;
+#[cfg(test)]
+mod fit;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]

@@ -5,11 +5,10 @@ use driftless_model::{
     bundle::Bundle,
     effect::{self, Clusters},
     fleet::Fleet,
-    ignored,
     name::{ChannelName, ComponentName},
     order,
     render::{self, Plan},
-    rule, substitute,
+    rule,
 };
 
 use crate::failure::Failure;
@@ -31,8 +30,7 @@ pub(super) fn check(
         .next()
         .is_some_and(|header| header.ends_with(br#""format":1}"#));
     // Most bundles are the same everywhere, and need no second look.
-    let is_concerned = substitute::is_concerned(bytes) || order::is_concerned(bytes) || ignored::is_concerned(bytes);
-    if !has_spec && !is_concerned {
+    if !has_spec && !render::is_concerned(bytes) && !order::is_concerned(bytes) {
         return Ok(());
     }
     let bundle = Bundle::decode(bytes)
