@@ -196,13 +196,10 @@ fn everywhere(component: &Component) -> Vec<String> {
         told.push((written(component, &pointer), fault.to_string()));
     }
     for problem in order::check(&component.bundle) {
-        let text = problem.to_string();
-        let annotation = match &problem {
-            order::Problem::Circle(_) => Some(order::DEPENDS_ON),
-            _ => annotation_in(&text),
-        };
-        let place = problem.object().and_then(|id| place_of(component, id, annotation));
-        told.push((place, text));
+        let place = problem
+            .object()
+            .and_then(|id| place_of(component, id, problem.annotation()));
+        told.push((place, problem.to_string()));
     }
     told.sort_by(|(one, _), (other, _)| one.cmp(other));
     let lines = told.into_iter().map(|(place, text)| {
@@ -222,12 +219,6 @@ fn place_of_problem(component: &Component, problem: &Problem) -> Option<Place> {
         ) => place_of(component, id, None),
         _ => written(component, "/overlays"),
     }
-}
-
-/// The annotation that a message is about: faults of order and of hooks name it, `annotation KEY: …`.
-fn annotation_in(message: &str) -> Option<&str> {
-    let (_, rest) = message.split_once("annotation ")?;
-    rest.split([':', ' ']).next()
 }
 
 /// Where an object was written, or an annotation of it.

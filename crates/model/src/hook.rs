@@ -83,6 +83,17 @@ pub enum Fault {
     Wave(order::Fault),
 }
 
+impl Fault {
+    /// The annotation that is meant.
+    pub fn annotation(&self) -> &'static str {
+        match self {
+            Self::Unknown { key, .. } => key,
+            Self::Weight(_) => HELM_WEIGHT,
+            Self::Wave(fault) => fault.annotation(),
+        }
+    }
+}
+
 impl Hook {
     /// Does it run in this phase of an install, or else of an upgrade?
     pub fn runs_in(&self, phase: Phase, install: bool) -> bool {

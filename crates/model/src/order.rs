@@ -48,6 +48,16 @@ pub enum Fault {
     DependsOn(String),
 }
 
+impl Fault {
+    /// The annotation that is meant.
+    pub fn annotation(&self) -> &'static str {
+        match self {
+            Self::Wave { key, .. } => key,
+            Self::DependsOn(_) => DEPENDS_ON,
+        }
+    }
+}
+
 /// An order that cannot be kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
@@ -90,6 +100,16 @@ impl Problem {
         match self {
             Self::Fault { id, .. } | Self::Hook { id, .. } | Self::Later { id, .. } => Some(id),
             Self::Circle(ids) => ids.first(),
+        }
+    }
+
+    /// The annotation of it to look at, if it is one alone.
+    pub fn annotation(&self) -> Option<&'static str> {
+        match self {
+            Self::Fault { fault, .. } => Some(fault.annotation()),
+            Self::Hook { fault, .. } => Some(fault.annotation()),
+            Self::Circle(_) => Some(DEPENDS_ON),
+            Self::Later { .. } => None,
         }
     }
 }
