@@ -303,6 +303,11 @@ pub(crate) async fn differences(
         .collect())
 }
 
+/// What an agent tells, with the commands in it as they are to be typed: agents do not say there which cluster they are of.
+pub(crate) fn commands_for(cluster: &ClusterName, message: &str) -> String {
+    message.replace("<cluster>", cluster.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -143,8 +143,8 @@ fn text(document: &Document) -> String {
     let told = document.components.iter().filter(|component| !component.is_quiet());
     let mut out: String = told.map(Found::lines).collect();
     let unchanged: u32 = document.components.iter().map(|component| component.unchanged).sum();
-    let stay = format!("{} as it is", output::count(unchanged as usize, "object"));
-    let stay = stay.replace("objects as it is", "objects as they are");
+    let as_is = if unchanged == 1 { "as it is" } else { "as they are" };
+    let stay = format!("{} {as_is}", output::count(unchanged as usize, "object"));
     let last = if out.is_empty() {
         format!("nothing would change on {}: {stay}", document.cluster)
     } else {

@@ -82,8 +82,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
     };
     let mut causes = explain::causes(&facts, subject.as_ref());
     for cause in &mut causes {
-        // Agents do not say which cluster they are of in the commands that they name.
-        cause.message = cause.message.replace("<cluster>", cluster.name.as_str());
+        cause.message = resolve::commands_for(&cluster.name, &cause.message);
     }
     let object = match &subject {
         Some(subject) => Some(desired.describe(&client, &channel, subject).await?),

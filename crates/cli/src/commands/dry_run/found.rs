@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::{
     output::{bad, bold, changes::field_line, dim, good, warn},
     prints::fields::Fields,
+    resolve,
 };
 
 /// What would come of a component.
@@ -101,9 +102,8 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Found {
-    /// Agents do not say which cluster they are of in the commands that they name.
     pub(super) fn new(cluster: &ClusterName, component: ComponentName, prospect: ComponentProspect) -> Self {
-        let named = |message: String| message.replace("<cluster>", cluster.as_str());
+        let named = |message: String| resolve::commands_for(cluster, &message);
         let mut found = Self {
             component,
             bundle: prospect.bundle,
