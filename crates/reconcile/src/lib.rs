@@ -10,8 +10,8 @@
 //! [`health`] (how it does), [`hooks`] (what runs once per version), [`applyset`] (what belongs to a component),
 //! [`record`] (what was applied, across restarts), [`backoff`] (when to try again), [`budget`] (may what left go without
 //! a person's consent), [`change`] (who changed what), [`ignored`] (fields that others decide), [`ownership`] (whose is
-//! what exists already), [`immutable`] (what cannot be changed), [`rules`] (a component's own idea of
-//! health).
+//! what exists already), [`immutable`] (what cannot be changed), [`ground`] (what others stand on), [`rights`] (what is to
+//! be granted), [`rules`] (a component's own idea of health).
 //!
 //! [`metrics`] counts what is done.
 //!
@@ -31,6 +31,7 @@ mod digest;
 mod discovery;
 mod engine;
 mod events;
+mod ground;
 pub mod health;
 mod hooks;
 mod ignored;

@@ -29,6 +29,7 @@ use crate::{
     api::{Api, Failure},
     applyset::{Parent, Scope},
     discovery::{self, Found, Wanted},
+    ground,
     parent::Parents,
     plan::Applied,
     record,
@@ -160,8 +161,8 @@ impl Prober {
     async fn find(&self, kinds: BTreeSet<Kind>) -> BTreeMap<Kind, Found> {
         let mut groups: BTreeMap<String, Vec<Wanted<Kind>>> = BTreeMap::new();
         for key in kinds {
-            let anyhow = (key.0.clone(), key.1.clone(), None);
-            for key in [key, anyhow] {
+            let in_any = (key.0.clone(), key.1.clone(), None);
+            for key in [key, in_any] {
                 let (group, kind, version) = key.clone();
                 groups.entry(group).or_default().push(Wanted { key, kind, version });
             }
@@ -223,21 +224,12 @@ fn manifests(view: &View) -> impl Iterator<Item = &Manifest> {
 }
 
 fn namespaces(view: &View) -> BTreeSet<String> {
-    let all = manifests(view).map(Manifest::id);
-    all.filter(|id| id.group.is_empty() && id.kind == "Namespace")
-        .map(|id| id.name.clone())
-        .collect()
+    let all = manifests(view).map(Manifest::id).filter(|id| ground::is_namespace(id));
+    all.map(|id| id.name.clone()).collect()
 }
 
 /// The kinds that a view defines, and the names of the CRDs that do.
 fn definitions(view: &View) -> BTreeMap<(String, String), String> {
-    let is_definition = |id: &ManifestId| id.group == "apiextensions.k8s.io" && id.kind == "CustomResourceDefinition";
-    let all = manifests(view).filter(|manifest| is_definition(manifest.id()));
-    all.filter_map(|manifest| {
-        let object = manifest.value();
-        let text = |pointer: &str| object.pointer(pointer)?.as_str().map(str::to_owned);
-        let kind = (text("/spec/group")?, text("/spec/names/kind")?);
-        Some((kind, manifest.id().name.clone()))
-    })
-    .collect()
+    let defined = |manifest| Some((ground::defined_kind(manifest)?, manifest.id().name.clone()));
+    manifests(view).filter_map(defined).collect()
 }

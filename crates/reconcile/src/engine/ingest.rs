@@ -17,14 +17,16 @@ use driftless_model::{
     order,
     view::{ComponentView, View},
 };
-use serde::Deserialize;
 
 use super::{
     Engine,
     objection::objection,
     state::{Claim, ComponentKey, Desired, Gate, Issue, Key, Serving},
 };
-use crate::applyset::{self, Scope};
+use crate::{
+    applyset::{self, Scope},
+    ground,
+};
 
 /// What was made of a component's manifests.
 #[derive(Default)]
@@ -36,23 +38,6 @@ struct Taken {
     aside: usize,
     /// Where the objects are.
     scope: Scope,
-}
-
-/// The part of a CRD that says which kind it defines.
-#[derive(Deserialize)]
-struct Definition {
-    spec: DefinitionSpec,
-}
-
-#[derive(Deserialize)]
-struct DefinitionSpec {
-    group: String,
-    names: DefinitionNames,
-}
-
-#[derive(Deserialize)]
-struct DefinitionNames {
-    kind: String,
 }
 
 /// What a manifest asks for, if it is a hook. One that cannot be understood was refused at the push, or an overlay made
@@ -193,9 +178,9 @@ impl Engine {
                 .as_deref()
                 .or_else(|| (namespaced && self.is_namespaced(manifest)).then_some("default"));
             taken.scope.add(id, namespace, &self.settings.namespace);
-            let order = |key: &Key| self.state.entry(*key).map(|entry| (*entry.id).cmp(id));
-            while known.next_if(|key| order(key).is_none_or(Ordering::is_lt)).is_some() {}
-            let key = match known.next_if(|key| order(key) == Some(Ordering::Equal)) {
+            let beside = |key: &Key| self.state.entry(*key).map(|entry| (*entry.id).cmp(id));
+            while known.next_if(|key| beside(key).is_none_or(Ordering::is_lt)).is_some() {}
+            let key = match known.next_if(|key| beside(key) == Some(Ordering::Equal)) {
                 Some(key) => *key,
                 None => self.state.insert(id, records.get(id).copied()),
             };
@@ -299,18 +284,11 @@ impl Engine {
             kind.version = Some(manifest.version().to_owned());
             kind.retry = None;
         }
-        let id = manifest.id();
-        match (id.group.as_str(), id.kind.as_str()) {
-            ("", "Namespace") => {
-                self.state.namespaces.insert(id.name.clone(), key);
-            }
-            ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-                // One that cannot be read is refused by the API server, which says better why.
-                if let Ok(Definition { spec }) = serde_json::from_slice(manifest.canonical()) {
-                    self.state.definitions.insert((spec.group, spec.names.kind), key);
-                }
-            }
-            _ => {}
+        if ground::is_namespace(manifest.id()) {
+            self.state.namespaces.insert(manifest.id().name.clone(), key);
+        }
+        if let Some(kind) = ground::defined_kind(manifest) {
+            self.state.definitions.insert(kind, key);
         }
         true
     }

@@ -10,7 +10,7 @@ use super::{
     state::{Gate, Issue, Key, KindKey, Live, Parent, Serving},
 };
 use crate::{
-    api::{Failure, Resource},
+    api::{Failure, Resource, no_sooner},
     backoff::Backoff,
     discovery::{self, Found, Wanted},
     live::{self, Seen},
@@ -23,9 +23,6 @@ const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
     most: Duration::from_secs(30),
 };
-
-/// The API server names a time for all that it turns away; not all come at once.
-const JITTER: Duration = Duration::from_secs(1);
 
 /// A watch that fails less often in a row is nobody's concern: a kind that has just come refuses for a moment.
 const TROUBLE: u32 = 3;
@@ -162,7 +159,7 @@ impl Engine {
     pub(super) fn on_not_served(&mut self, key: KindKey, serving: Serving, after: Option<Duration>) {
         let failures = self.state.kind(key).failures + 1;
         let delay = BACKOFF.delay(failures, &mut self.rng);
-        let at = Instant::now() + after.map_or(delay, |after| delay.max(after + delay.min(JITTER)));
+        let at = Instant::now() + no_sooner(delay, after);
         let kind = self.state.kind_mut(key);
         kind.serving = serving;
         kind.failures = failures;

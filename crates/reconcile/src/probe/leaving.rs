@@ -17,6 +17,7 @@ use crate::{
     applyset,
     budget::{self, Stale, Verdict},
     discovery::Found,
+    ground,
 };
 
 /// Objects in one page of a list.
@@ -142,16 +143,10 @@ fn is_among(desired: &BTreeSet<&ManifestId>, id: &ManifestId) -> bool {
 
 fn verdict(stale: &[(ManifestId, Leaving)], desired: usize, budget: Budget) -> Verdict {
     let going = || stale.iter().filter(|(_, leaving)| *leaving != Leaving::Stays);
-    let is_ground = |id: &ManifestId| {
-        matches!(
-            (id.group.as_str(), id.kind.as_str()),
-            ("", "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
-        )
-    };
     let objects = going().count();
     let stale = Stale {
         objects,
-        ground: going().filter(|(id, _)| is_ground(id)).count(),
+        ground: going().filter(|(id, _)| ground::is_ground(id)).count(),
         asking: going().filter(|(_, leaving)| *leaving == Leaving::Asks).count(),
         total: desired + objects,
     };

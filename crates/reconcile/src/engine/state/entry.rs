@@ -18,6 +18,7 @@ use crate::{
     change::Change,
     digest::Digest,
     events::Uid,
+    ground,
     health::Outcome,
     plan::{self, Applied, Facts, Step},
 };
@@ -195,10 +196,7 @@ impl Entry {
 
     /// Is it what others stand on: first to come, last to go?
     pub(crate) fn is_ground(&self) -> bool {
-        matches!(
-            (self.id.group.as_str(), self.id.kind.as_str()),
-            ("", "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
-        )
+        ground::is_ground(&self.id)
     }
 
     /// What it should be and what it asks for, if it is a hook.
