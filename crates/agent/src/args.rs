@@ -105,7 +105,7 @@ impl Args {
         let lease = credentials::client(read.clone()).await;
         let work = credentials::gated(read, permit.clone()).await;
         let made = lease.and_then(|lease| Ok((lease, work?)));
-        let clients = made.map_err(|error| problems.push(told(&*error))).ok();
+        let clients = made.map_err(|error| problems.push(describe(error))).ok();
         let fresh = pod_name.clone().unwrap_or_else(|| fresh_holder(seed));
         let storage = match (&state, &clients) {
             (Some(path), _) => Storage::folder(path)
@@ -134,9 +134,9 @@ impl Args {
             dialer: Dialer::tcp(),
             clock: now,
             seed,
-            // Agents that keep their own objects apart keep their ApplySets apart too.
             permit,
             metrics: Metrics::default(),
+            // Agents that keep their own objects apart keep their ApplySets apart too.
             reconcile: driftless_reconcile::Settings {
                 namespace,
                 ..driftless_reconcile::Settings::default()
@@ -146,15 +146,8 @@ impl Args {
     }
 }
 
-/// An error with its causes.
-fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<_> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
-}
-
-fn describe(error: driftless_agent::Error) -> String {
-    format!("{:#}", anyhow::Error::from(error))
+fn describe(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> String {
+    format!("{:#}", anyhow::Error::from_boxed(error.into()))
 }
 
 async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> anyhow::Result<Config> {

@@ -2,7 +2,7 @@
 //! what they were read from is read again, and if it has changed, everything after that goes over new connections.
 //!
 //! So a token that was replaced, a renewed client certificate and a rotated authority need no restart, whichever way
-//! the cluster is reached. `main` makes the client here; it never tries a request again: who made it does.
+//! the cluster is reached. `main` makes the clients here; none tries a request again: who made it does.
 
 use std::{
     error::Error as StdError,
@@ -22,14 +22,14 @@ use kube::{
 };
 use tokio::time::{Instant, timeout};
 
+use crate::Permit;
+
 /// Least time between two looks at what the credentials are read from.
 const LOOKS_APART: Duration = Duration::from_secs(1);
 /// Least time between two runs of a program that gives credentials.
 const RUNS_APART: Duration = Duration::from_secs(10);
 /// An answer begins within this time, or never: a connection whose other end is gone may stay silent for good.
 const ANSWER: Duration = Duration::from_secs(60);
-
-use crate::Permit;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
