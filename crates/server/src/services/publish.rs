@@ -41,8 +41,10 @@ const DEFAULT_LOG: u32 = 20;
 const MAX_LOG: u32 = 1000;
 /// Prefixes found are answered up to this many: more are no use to anybody.
 const MAX_FOUND: usize = 100;
-/// Bundles of one push, or uploads of one stream, that are looked at at once.
+/// Bundles of one push that are looked at at once.
 const CONCURRENCY: usize = 16;
+/// Uploads of one stream that are held at once: each may have megabytes, and pushers have several streams.
+const UPLOADS: usize = 4;
 
 pub(super) struct Service {
     core: Arc<Core>,
@@ -95,7 +97,7 @@ impl v1::publish_server::Publish for Service {
         let stored = AtomicU32::new(0);
         request
             .into_inner()
-            .try_for_each_concurrent(CONCURRENCY, async |object| {
+            .try_for_each_concurrent(UPLOADS, async |object| {
                 self.put(object).await?;
                 stored.fetch_add(1, Ordering::Relaxed);
                 Ok(())
