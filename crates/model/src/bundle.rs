@@ -385,6 +385,14 @@ mod tests {
             let read = Bundle::decode_after(&bytes, &earlier).unwrap();
             assert_eq!(read, Bundle::decode(&bytes).unwrap());
             assert_eq!(read.hash(), ObjectHash::of(&bytes));
+            for manifest in read.manifests() {
+                let shared = |known: &Manifest| std::ptr::eq(known.canonical(), manifest.canonical());
+                let known = earlier.get(manifest.id());
+                // Only what follows one that left is looked at anew.
+                if names.len() == earlier.manifests().len() {
+                    assert!(known.is_some_and(shared), "{manifest:?}");
+                }
+            }
         }
         let twice = [
             bundle(&["b"]).encode(),

@@ -198,3 +198,57 @@ fn compress(hash: &ObjectHash, bytes: &[u8]) -> Result<Bytes, Error> {
     };
     compressed.map(Bytes::from).map_err(refuse)
 }
+
+#[cfg(test)]
+mod tests {
+    use driftless_model::manifest::Manifest;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A bundle of at least so many bytes.
+    fn bundle(component: &str, bytes: usize) -> Bundle {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "x".repeat(bytes)},
+        });
+        Bundle::new(component.parse().unwrap(), [Manifest::new(object, "default").unwrap()]).unwrap()
+    }
+
+    #[test]
+    fn uploads_hold_every_bundle_once_in_order_and_only_one_that_is_too_large_alone_is_larger() {
+        let sizes = [
+            10,
+            UPLOAD_BATCH / 2,
+            UPLOAD_BATCH / 2,
+            2 * UPLOAD_BATCH,
+            10,
+            20,
+            UPLOAD_BATCH - 10,
+            30,
+        ];
+        let named = sizes.iter().zip('a'..);
+        let all: Vec<_> = named.map(|(size, name)| bundle(&name.to_string(), *size)).collect();
+        let batches = batches(all.clone());
+        let names: Vec<Vec<_>> = batches
+            .iter()
+            .map(|batch| batch.iter().map(|bundle| bundle.component.as_str()).collect())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                vec!["a", "b"],
+                vec!["c"],
+                vec!["d"],
+                vec!["e", "f"],
+                vec!["g"],
+                vec!["h"]
+            ]
+        );
+        assert_eq!(batches.concat(), all);
+    }
+
+    #[test]
+    fn nothing_to_upload_is_no_request() {
+        assert_eq!(batches(Vec::new()), Vec::<Vec<Bundle>>::new());
+    }
+}
