@@ -117,11 +117,13 @@ fn compare_lists(path: &str, old: &[Value], new: &[Value], changes: &mut Vec<Fie
     }
 }
 
-/// The elements by their `name`; `None` unless all are objects with distinct names.
+/// The elements by their `name`; `None` unless all are objects with distinct names that a path can hold.
 pub(crate) fn by_name(list: &[Value]) -> Option<BTreeMap<&str, &Value>> {
     let mut names = BTreeMap::new();
     for element in list {
-        if names.insert(element.get("name")?.as_str()?, element).is_some() {
+        let name = element.get("name")?.as_str()?;
+        let is_spelled = !name.is_empty() && !name.contains(']');
+        if !is_spelled || names.insert(name, element).is_some() {
             return None;
         }
     }
@@ -172,6 +174,15 @@ mod tests {
         let before = json!({"containers": [{"name": "web"}]});
         let after = json!({"containers": [{"name": "init"}, {"name": "web"}]});
         assert_eq!(paths(&before, &after), ["containers[name=init]"]);
+    }
+
+    #[test]
+    fn elements_whose_names_no_path_can_hold_go_by_place() {
+        for name in ["", "a]b"] {
+            let before = json!({"c": [{"name": name}]});
+            let after = json!({"c": [{"name": name, "x": 1}]});
+            assert_eq!(paths(&before, &after), ["c[0].x"]);
+        }
     }
 
     #[test]
