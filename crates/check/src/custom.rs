@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     finding::{Rule, Severity},
+    object::Object,
     schema::{Catalog, Schema},
     structure::{self, Fault},
 };
@@ -30,14 +31,23 @@ enum Version {
     Served(Option<Box<Schema>>),
 }
 
+/// Does it define a custom kind?
+pub(crate) fn is_definition(manifest: &Manifest) -> bool {
+    let id = manifest.id();
+    id.kind == "CustomResourceDefinition" && id.group == "apiextensions.k8s.io"
+}
+
 impl Definitions {
-    /// Takes `object` in if it defines a kind. A definition that cannot be read constrains nothing; what is wrong
-    /// with it is found where it is checked itself.
-    pub(crate) fn add(&mut self, manifest: &Manifest, object: &Value) {
-        let id = manifest.id();
-        if id.kind != "CustomResourceDefinition" || id.group != "apiextensions.k8s.io" {
-            return;
-        }
+    /// Those that `objects` define. A definition that cannot be read constrains nothing; what is wrong with it is found
+    /// where it is checked itself.
+    pub(crate) fn of(objects: &[Object]) -> Self {
+        let mut all = Self::default();
+        let defining = objects.iter().filter(|object| is_definition(&object.manifest));
+        defining.for_each(|object| all.add(object.value()));
+        all
+    }
+
+    fn add(&mut self, object: &Value) {
         let spec = &object["spec"];
         let (Some(group), Some(kind)) = (spec["group"].as_str(), spec["names"]["kind"].as_str()) else {
             return;

@@ -9,6 +9,7 @@
 //! - `kinds`: which kinds a version serves, and which it has removed.
 //! - `structure`: an object against the schema of its kind; `custom` finds that of a custom resource.
 //! - `references`: selectors and names against everything else in the snapshot.
+//! - `object`: a manifest, read when it is first asked for.
 //! - `variable`: what is said of values that differ from cluster to cluster: nothing. [`finding`]: what comes out.
 //!
 //! # Guarantees
@@ -18,6 +19,7 @@
 mod custom;
 pub mod finding;
 mod kinds;
+mod object;
 mod references;
 pub mod schema;
 mod structure;
@@ -35,6 +37,7 @@ pub use version::Minor;
 
 use custom::Definitions;
 use kinds::Kind;
+use object::Object;
 use references::Index;
 use schema::Catalog;
 use structure::Fault;
@@ -55,7 +58,7 @@ pub enum Error {
 pub struct Checks {
     versions: Vec<Version>,
     /// The rest of the snapshot, read once for all runs.
-    known: Vec<(Manifest, Value)>,
+    known: Vec<Object>,
     /// The custom kinds that the rest of the snapshot defines.
     definitions: Definitions,
     notes: Vec<String>,
@@ -96,22 +99,13 @@ impl Checks {
             }
         });
         let versions = versions.collect();
-        let known: Vec<_> = known.into_iter().collect();
-        let known: Vec<_> = known
-            .into_par_iter()
-            .map(|manifest| {
-                let object = manifest.value();
-                (manifest, object)
-            })
-            .collect();
-        let mut definitions = Definitions::default();
-        for (manifest, object) in &known {
-            definitions.add(manifest, object);
-        }
+        let known: Vec<_> = known.into_iter().map(Object::new).collect();
+        let read = known.par_iter().filter(|object| Index::reads(&object.manifest));
+        read.for_each(|object| _ = object.value());
         Self {
             versions,
+            definitions: Definitions::of(&known),
             known,
-            definitions,
             notes,
         }
     }
@@ -125,32 +119,27 @@ impl Checks {
     /// Everything that is wrong with `pushed`, in the order of files and lines.
     #[must_use]
     pub fn run(&self, pushed: &[Placed]) -> Vec<Finding> {
-        let objects: Vec<_> = pushed
-            .par_iter()
-            .map(|placed| (&placed.manifest, placed.manifest.value()))
-            .collect();
-        let mut definitions = Definitions::default();
-        for (manifest, object) in &objects {
-            definitions.add(manifest, object);
-        }
-        let known = self.known.iter().map(|(manifest, object)| (manifest, object));
-        let pushed_objects = objects.iter().map(|(manifest, object)| (*manifest, object));
-        let index = Index::new(known.chain(pushed_objects));
-        let found = pushed
-            .par_iter()
-            .zip(&objects)
-            .flat_map_iter(|(placed, (manifest, object))| {
-                let mut faults = self.structure(&definitions, manifest, object);
-                faults.extend(references::faults(&index, manifest, object));
-                faults.into_iter().map(|fault| Finding {
-                    severity: fault.severity,
-                    rule: fault.rule,
-                    place: placed.place(&fault.pointer),
-                    object: manifest.id().clone(),
-                    field: fault.field,
-                    message: fault.message,
-                })
-            });
+        let read = |placed: &Placed| {
+            let object = Object::new(placed.manifest.clone());
+            object.value();
+            object
+        };
+        let objects: Vec<_> = pushed.par_iter().map(read).collect();
+        let definitions = Definitions::of(&objects);
+        let index = Index::new(self.known.iter().chain(&objects));
+        let found = pushed.par_iter().zip(&objects).flat_map_iter(|(placed, object)| {
+            let (manifest, object) = (&object.manifest, object.value());
+            let mut faults = self.structure(&definitions, manifest, object);
+            faults.extend(references::faults(&index, manifest, object));
+            faults.into_iter().map(|fault| Finding {
+                severity: fault.severity,
+                rule: fault.rule,
+                place: placed.place(&fault.pointer),
+                object: manifest.id().clone(),
+                field: fault.field,
+                message: fault.message,
+            })
+        });
         let mut findings: Vec<_> = found.collect();
         findings.sort_by(|one, other| {
             let order = |finding: &Finding| (finding.place.clone(), finding.field.clone(), finding.rule);
@@ -169,6 +158,12 @@ impl Checks {
             driftless_model::kinds::scope(&id.group, &id.kind).is_none()
         };
         findings.iter().any(is_reference) || pushed.iter().any(is_custom)
+    }
+
+    /// Does it define a custom kind, so that objects of the kind can be checked?
+    #[must_use]
+    pub fn is_definition(manifest: &Manifest) -> bool {
+        custom::is_definition(manifest)
     }
 
     /// What is wrong with an object by itself. What only some of the versions refuse says which.

@@ -75,16 +75,36 @@ impl Flags {
         }
         let versions = self.versions(followers).await?;
         let pushed: Vec<Placed> = new.iter().flat_map(|component| &component.placed).cloned().collect();
-        let at_hand = old.iter().flat_map(|component| &component.placed);
-        let mut known: Vec<Manifest> = at_hand.map(|placed| placed.manifest.clone()).collect();
-        let mut checks = Checks::new(versions.iter().copied(), known.iter().cloned());
-        let mut findings = tokio::task::block_in_place(|| checks.run(&pushed));
-        if Checks::may_depend_on_more(&pushed, &findings) {
-            let elsewhere = others(client, channel, components, gone).await?;
-            if !elsewhere.is_empty() {
+        // Most of what is pushed hangs together by itself: the rest is looked through only if something is left open, and
+        // what is not at hand only if that does not close it.
+        let at_hand = || {
+            old.iter()
+                .flat_map(|component| &component.placed)
+                .map(|placed| &placed.manifest)
+        };
+        let mut known: Vec<Manifest> = at_hand()
+            .filter(|manifest| Checks::is_definition(manifest))
+            .cloned()
+            .collect();
+        let run = |known: &[Manifest]| {
+            let checks = Checks::new(versions.iter().copied(), known.iter().cloned());
+            let findings = checks.run(&pushed);
+            (checks, findings)
+        };
+        let (mut checks, mut findings) = tokio::task::block_in_place(|| run(&known));
+        for is_near in [true, false] {
+            if !Checks::may_depend_on_more(&pushed, &findings) {
+                break;
+            }
+            let before = known.len();
+            if is_near {
+                known = at_hand().cloned().collect();
+            } else {
+                let elsewhere = others(client, channel, components, gone).await?;
                 known.extend(elsewhere.iter().flat_map(Bundle::manifests).cloned());
-                checks = Checks::new(versions, known);
-                findings = tokio::task::block_in_place(|| checks.run(&pushed));
+            }
+            if known.len() > before {
+                (checks, findings) = tokio::task::block_in_place(|| run(&known));
             }
         }
         for note in checks.notes() {

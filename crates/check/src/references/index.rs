@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use super::{
     labels::{Labels, Selector},
-    pod_labels,
+    pod_labels, pod_template,
 };
+use crate::object::Object;
 
 /// What is in a snapshot.
 pub(crate) struct Index<'a> {
-    objects: BTreeMap<&'a ManifestId, &'a Value>,
+    objects: BTreeMap<&'a ManifestId, &'a Object>,
     /// The labels that Pods will have, by namespace.
     pods: BTreeMap<&'a str, BTreeSet<Labels<'a>>>,
     /// The Services that EndpointSlices are for.
@@ -20,31 +21,37 @@ pub(crate) struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    pub(crate) fn new(objects: impl IntoIterator<Item = (&'a Manifest, &'a Value)>) -> Self {
+    /// Of objects that [`Index::reads`] it helps to have been read, on all cores.
+    pub(crate) fn new(objects: impl IntoIterator<Item = &'a Object>) -> Self {
         let mut index = Self {
             objects: BTreeMap::new(),
             pods: BTreeMap::new(),
             endpoints: BTreeSet::new(),
         };
-        for (manifest, object) in objects {
-            index.add(manifest, object);
+        for object in objects {
+            index.add(object);
         }
         index
     }
 
-    fn add(&mut self, manifest: &'a Manifest, object: &'a Value) {
-        let id = manifest.id();
+    /// Does more than the name of such an object say what it is for others?
+    pub(crate) fn reads(manifest: &Manifest) -> bool {
+        pod_template(manifest).is_some() || is_custom(manifest.id()) || is_slice(manifest.id())
+    }
+
+    fn add(&mut self, object: &'a Object) {
+        let id = object.manifest.id();
         self.objects.insert(id, object);
         let namespace = id.namespace.as_deref().unwrap_or_default();
         let pods = self.pods.entry(namespace).or_default();
-        if let Some(labels) = pod_labels(manifest, object) {
-            pods.insert(labels);
-        } else if driftless_model::kinds::scope(&id.group, &id.kind).is_none() {
-            labels_anywhere(object, pods);
+        if pod_template(&object.manifest).is_some() {
+            pods.extend(pod_labels(&object.manifest, object.value()));
+        } else if is_custom(id) {
+            labels_anywhere(object.value(), pods);
         }
         match (id.group.as_str(), id.kind.as_str()) {
-            ("discovery.k8s.io", "EndpointSlice") => {
-                let service = object["metadata"]["labels"]["kubernetes.io/service-name"].as_str();
+            _ if is_slice(id) => {
+                let service = object.value()["metadata"]["labels"]["kubernetes.io/service-name"].as_str();
                 self.endpoints.extend(service.map(|service| (namespace, service)));
             }
             ("", "Endpoints") => {
@@ -56,7 +63,12 @@ impl<'a> Index<'a> {
 
     /// The object of this identity.
     pub(super) fn get(&self, id: &ManifestId) -> Option<&'a Value> {
-        self.objects.get(id).copied()
+        self.objects.get(id).map(|object| object.value())
+    }
+
+    /// Is there an object of this identity?
+    pub(super) fn has(&self, id: &ManifestId) -> bool {
+        self.objects.contains_key(id)
     }
 
     pub(super) fn has_endpoints(&self, namespace: Option<&str>, service: &str) -> bool {
@@ -70,6 +82,14 @@ impl<'a> Index<'a> {
             .filter_map(|namespace| self.pods.get(namespace));
         pods.flatten().any(|labels| selector.selects_pods(labels))
     }
+}
+
+fn is_custom(id: &ManifestId) -> bool {
+    driftless_model::kinds::scope(&id.group, &id.kind).is_none()
+}
+
+fn is_slice(id: &ManifestId) -> bool {
+    (id.group.as_str(), id.kind.as_str()) == ("discovery.k8s.io", "EndpointSlice")
 }
 
 /// The labels that a custom resource holds anywhere: an operator that makes Pods of it may give them any of these,

@@ -56,14 +56,15 @@ fn missing(index: &Index<'_>, namespace: &str, reference: &Reference<'_>) -> Opt
         namespace: Some(namespace.to_owned()),
         name: name.to_owned(),
     };
-    match (index.get(&id), key) {
-        (None, _) => Some(absent(pointer, &id)),
-        (Some(object), Some(key)) if !variable::is_in(key) && !has_key(object, key) => {
-            let message = format!("`{key}` is no key of {id}");
-            Some(warning(pointer, Rule::MissingReference, message))
-        }
-        _ => None,
+    if !index.has(&id) {
+        return Some(absent(pointer, &id));
     }
+    let key = key.filter(|key| !variable::is_in(key))?;
+    let is_there = index.get(&id).is_some_and(|object| has_key(object, key));
+    (!is_there).then(|| {
+        let message = format!("`{key}` is no key of {id}");
+        warning(pointer, Rule::MissingReference, message)
+    })
 }
 
 fn absent(pointer: &str, id: &ManifestId) -> Fault {
@@ -200,7 +201,7 @@ fn of_binding(index: &Index<'_>, object: &Value, namespace: &str, faults: &mut V
     if let (Some(kind), Some(name)) = (role["kind"].as_str(), role["name"].as_str()) {
         let of_clusters = name.starts_with("system:") || CLUSTER_ROLES.contains(&name) || variable::is_in(name);
         let id = id(RBAC, kind, (kind == "Role").then_some(namespace), name);
-        if !of_clusters && index.get(&id).is_none() {
+        if !of_clusters && !index.has(&id) {
             faults.push(absent("/roleRef/name", &id));
         }
     }
@@ -215,7 +216,7 @@ fn of_binding(index: &Index<'_>, object: &Value, namespace: &str, faults: &mut V
         };
         let open = variable::is_in(name) || variable::is_in(namespace) || OF_CLUSTERS.contains(&namespace);
         let id = id("", "ServiceAccount", Some(namespace), name);
-        if !open && name != "default" && index.get(&id).is_none() {
+        if !open && name != "default" && !index.has(&id) {
             faults.push(absent(&format!("{pointer}/name"), &id));
         }
     }
