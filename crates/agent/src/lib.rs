@@ -41,7 +41,7 @@ pub use connect::check_url;
 pub use election::{LEASE, Permit};
 pub use error::Error;
 pub use metrics::Metrics;
-pub use object::{Bad, Frame, verify};
+pub use object::{Bad, Frame, verify, verify_delta};
 pub use serve::{Listen, serve};
 pub use settings::{Clock, JoinSource, NAMESPACE, Settings, Timings};
 pub use status::VERSION;

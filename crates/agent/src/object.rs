@@ -4,15 +4,28 @@
 use bytes::Bytes;
 use driftless_model::{
     bundle::{self, Bundle},
+    delta,
     hash::ObjectHash,
     snapshot::Snapshot,
 };
+use driftless_proto::{self as proto, v1};
 
-/// The zstd frame of an object whose content hashes to its name. Only [`verify`] makes one.
+/// As zstd's own default.
+const LEVEL: i32 = 3;
+
+/// An object whose content hashes to its name. Only [`verify`] and [`verify_delta`] make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     hash: ObjectHash,
-    zstd: Bytes,
+    form: Form,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    /// As it came.
+    Zstd(Bytes),
+    /// What a delta made. Compressed by whoever stores it: nobody else waits for that.
+    Content(Bytes),
 }
 
 impl Frame {
@@ -21,9 +34,37 @@ impl Frame {
         self.hash
     }
 
-    /// The compressed bytes.
-    pub fn zstd(&self) -> &Bytes {
-        &self.zstd
+    /// The compressed bytes, to be stored. What came as a delta is compressed now.
+    pub fn zstd(&self) -> Bytes {
+        match &self.form {
+            Form::Zstd(zstd) => zstd.clone(),
+            Form::Content(content) => {
+                let zstd = zstd::bulk::compress(content, LEVEL);
+                zstd.expect("compressing into memory has no way to fail").into()
+            }
+        }
+    }
+}
+
+/// An object as it came, not verified.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed {
+    pub(crate) zstd: Bytes,
+    /// What it is a delta from, if it is one.
+    pub(crate) base: Option<ObjectHash>,
+}
+
+impl Packed {
+    /// Reads a message; gives the object's name with it.
+    ///
+    /// # Errors
+    /// When a hash is none.
+    pub(crate) fn read(message: v1::Object) -> Result<(ObjectHash, Self), proto::Error> {
+        let hash = proto::hash("object.hash", &message.hash)?;
+        let base = Some(&message.base).filter(|base| !base.is_empty());
+        let base = proto::opt_hash("object.base", base)?;
+        let zstd = message.zstd;
+        Ok((hash, Self { zstd, base }))
     }
 }
 
@@ -45,7 +86,7 @@ pub enum Bad {
 ///
 /// # Errors
 /// When it is not, in at most [`bundle::MAX_BYTES`], what `hash` names.
-pub fn verify(hash: ObjectHash, zstd: Bytes) -> Result<(Frame, Vec<u8>), Bad> {
+pub fn verify(hash: ObjectHash, zstd: Bytes) -> Result<(Frame, Bytes), Bad> {
     let bad = || Bad::Compression(hash.short());
     // In one piece, since a window as large as the content is then not needed. The frame's own word is only a hint of
     // how much to allocate: zstd fails when the content turns out larger.
@@ -56,35 +97,45 @@ pub fn verify(hash: ObjectHash, zstd: Bytes) -> Result<(Frame, Vec<u8>), Bad> {
         Some(_) => return Err(bad()),
     };
     let content = zstd::bulk::decompress(&zstd, capacity).map_err(|_| bad())?;
+    named(hash, content.into(), |_| Form::Zstd(zstd))
+}
+
+/// Applies `zstd` to the canonical bytes of its base and compares the hash of what that makes.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_delta(hash: ObjectHash, zstd: &[u8], base: &[u8]) -> Result<(Frame, Bytes), Bad> {
+    let content = delta::decode(base, zstd, bundle::MAX_BYTES).map_err(|_| Bad::Compression(hash.short()))?;
+    named(hash, content.into(), Form::Content)
+}
+
+fn named(hash: ObjectHash, content: Bytes, form: impl FnOnce(Bytes) -> Form) -> Result<(Frame, Bytes), Bad> {
     let found = ObjectHash::of(&content);
     if found != hash {
         return Err(Bad::Hash(hash.short(), found.short()));
     }
-    Ok((Frame { hash, zstd }, content))
+    let form = form(content.clone());
+    Ok((Frame { hash, form }, content))
 }
 
-/// Verifies and reads a snapshot.
+/// Reads a snapshot that was verified.
 ///
 /// # Errors
 /// See [`Bad`].
-pub(crate) fn snapshot(hash: ObjectHash, zstd: Bytes) -> Result<(Frame, Snapshot), Bad> {
-    let (frame, content) = verify(hash, zstd)?;
-    let snapshot = Snapshot::decode(&content).map_err(|error| Bad::Content(hash.short(), error.to_string()))?;
-    Ok((frame, snapshot))
+pub(crate) fn snapshot(hash: ObjectHash, content: &[u8]) -> Result<Snapshot, Bad> {
+    Snapshot::decode(content).map_err(|error| Bad::Content(hash.short(), error.to_string()))
 }
 
-/// Verifies and reads a bundle; faster where an earlier version of the component is at hand.
+/// Reads a bundle that was verified; faster where an earlier version of the component is at hand.
 ///
 /// # Errors
 /// See [`Bad`].
-pub(crate) fn bundle(hash: ObjectHash, zstd: Bytes, earlier: Option<&Bundle>) -> Result<(Frame, Bundle), Bad> {
-    let (frame, content) = verify(hash, zstd)?;
+pub(crate) fn bundle(hash: ObjectHash, content: &[u8], earlier: Option<&Bundle>) -> Result<Bundle, Bad> {
     let decoded = match earlier {
-        Some(earlier) => Bundle::decode_after(&content, earlier),
-        None => Bundle::decode(&content),
+        Some(earlier) => Bundle::decode_after(content, earlier),
+        None => Bundle::decode(content),
     };
-    let bundle = decoded.map_err(|error| Bad::Content(hash.short(), error.to_string()))?;
-    Ok((frame, bundle))
+    decoded.map_err(|error| Bad::Content(hash.short(), error.to_string()))
 }
 
 #[cfg(test)]
@@ -99,7 +150,7 @@ mod tests {
     fn only_the_named_content_verifies() {
         let hash = ObjectHash::of(b"content");
         let (frame, content) = verify(hash, pack(b"content")).unwrap();
-        assert_eq!((frame.hash(), content.as_slice()), (hash, b"content".as_slice()));
+        assert_eq!((frame.hash(), &content[..]), (hash, b"content".as_slice()));
         assert!(matches!(verify(hash, pack(b"other")), Err(Bad::Hash(..))));
         assert!(matches!(
             verify(hash, Bytes::from_static(b"junk")),
@@ -116,5 +167,18 @@ mod tests {
         // The same from a stream, which announces no size.
         let streamed = zstd::stream::encode_all(large.as_slice(), 3).unwrap();
         assert!(matches!(verify(hash, streamed.into()), Err(Bad::Compression(_))));
+    }
+
+    #[test]
+    fn what_a_delta_made_is_stored_as_any_other() {
+        let base = b"what was there before, line by line\n";
+        let target = b"what was there before, line by line\nand one more\n";
+        let (hash, delta) = (ObjectHash::of(target), delta::encode(base, target));
+        let (frame, content) = verify_delta(hash, &delta, base).unwrap();
+        assert_eq!(&content[..], target);
+        assert_eq!(verify(hash, frame.zstd()).unwrap().1, content);
+        assert!(verify_delta(hash, &delta, b"something else, of the same length.\n").is_err());
+        assert!(verify_delta(ObjectHash::of(b"other"), &delta, base).is_err());
+        assert!(matches!(verify_delta(hash, b"junk", base), Err(Bad::Compression(_))));
     }
 }

@@ -25,6 +25,7 @@
 pub mod bundle;
 pub mod canonical;
 pub mod cluster;
+pub mod delta;
 pub mod diff;
 pub mod directive;
 pub mod effect;

@@ -183,8 +183,8 @@ impl Auth {
 }
 
 /// The certificate that the caller showed.
-pub(crate) fn certificate<T>(request: &Request<T>) -> Result<Certificate, Failure> {
-    let certificate = peer(request.extensions()).and_then(|peer| peer.certificate.clone());
+pub(crate) fn certificate(extensions: &Extensions) -> Result<Certificate, Failure> {
+    let certificate = peer(extensions).and_then(|peer| peer.certificate.clone());
     certificate.ok_or_else(|| {
         let text = "this needs the client certificate of a cluster: an agent gets one with its join token";
         Failure::Unauthenticated(text.to_owned())

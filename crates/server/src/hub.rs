@@ -1,16 +1,17 @@
 //! Fan-out: turns every change of the fleet state into what the open streams have to be told.
 //!
-//! One task ([`Hub::run`]) follows the journal. For each channel it prepares the directive once, with the small
-//! objects that are new, and puts it into a watch that all streams of the channel share; for each open stream it
-//! compares the record of its cluster. Streams read the newest whenever they can: a slow one skips, none waits for
-//! another.
+//! One task ([`Hub::run`]) follows the journal. For each channel it prepares the directive once, framed for the wire and
+//! with the small objects that are new, as deltas from what the directive before named, and puts it into a watch that
+//! all streams of the channel share; for each open stream it compares the record of its cluster. Streams read the newest
+//! whenever they can: a slow one skips, none waits for another.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
+use bytes::Bytes;
 use driftless_model::{
     fleet::{Channel, Cluster, Fleet},
     hash::ObjectHash,
@@ -23,7 +24,11 @@ use futures::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, objects::Objects};
+use crate::{
+    frame::Frame,
+    metrics::Metrics,
+    objects::{Objects, Packed},
+};
 
 /// Objects go along with a directive while they have no more than this together, compressed.
 const INLINE_BYTES: usize = 64 * 1024;
@@ -32,27 +37,40 @@ const INLINE_WAIT: Duration = Duration::from_secs(2);
 /// Channels that are prepared at once.
 const CONCURRENCY: usize = 16;
 
-/// A channel's directive, ready to be sent. The same for all its clusters.
+/// A channel's directive, ready to be sent. The same bytes for all its clusters.
 #[derive(Debug)]
 pub(crate) struct Orders {
     sequence: u64,
+    snapshot: Option<ObjectHash>,
+    /// What most agents run when this is sent.
+    before: Option<ObjectHash>,
     components: Components,
-    /// Its payloads are shared buffers: a clone copies none of them.
-    directive: v1::Directive,
-    objects: Vec<ObjectHash>,
+    alone: Frame,
+    /// With what is new, mostly as deltas.
+    along: Frame,
+    /// Compressed bytes of that.
+    object_bytes: u64,
+}
+
+/// What an agent has when it is sent a directive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder<'a> {
+    /// Older agents take no deltas.
+    pub(crate) takes_deltas: bool,
+    /// What it held at Hello; `None` once it was sent a directive, which it has taken or is about to.
+    pub(crate) held: Option<&'a HashSet<ObjectHash>>,
 }
 
 impl Orders {
-    /// The directive, without the objects that the receiver has.
-    pub(crate) fn directive(&self, is_held: impl Fn(&ObjectHash) -> bool) -> v1::Directive {
-        let objects = self
-            .objects
-            .iter()
-            .zip(&self.directive.objects)
-            .filter(|(hash, _)| !is_held(hash));
-        v1::Directive {
-            document: self.directive.document.clone(),
-            objects: objects.map(|(_, object)| object.clone()).collect(),
+    /// The directive, with new objects if they are of use to the receiver; and their bytes.
+    pub(crate) fn directive(&self, to: Holder<'_>) -> (Frame, u64) {
+        let is_current = |held: &HashSet<ObjectHash>| self.snapshot.is_some_and(|hash| held.contains(&hash));
+        let is_one_behind = |held: &HashSet<ObjectHash>| self.before.is_some_and(|hash| held.contains(&hash));
+        let is_of_use = to.held.is_none_or(|held| !is_current(held) && is_one_behind(held));
+        if to.takes_deltas && is_of_use {
+            (self.along.clone(), self.object_bytes)
+        } else {
+            (self.alone.clone(), 0)
         }
     }
 }
@@ -72,7 +90,7 @@ struct Stream {
     id: u64,
     record: watch::Sender<Cluster>,
     /// The way to ask its agent, if that answers.
-    asks: Option<mpsc::Sender<Ask>>,
+    asks: Option<mpsc::Sender<Box<Ask>>>,
     /// Held by whoever waits for an answer.
     asking: Weak<()>,
 }
@@ -172,11 +190,15 @@ impl Hub {
         let is_new = |(component, bundle): &(&_, &ObjectHash)| {
             before.is_some_and(|before| before.components.get(*component) != Some(*bundle))
         };
-        let bundles = channel.components.iter().filter(is_new).map(|(_, bundle)| *bundle);
+        let bundles = channel.components.iter().filter(is_new);
         // Nobody listens: whoever comes later asks for what it lacks.
         let is_heard = self.sender(name, |sender| sender.receiver_count()) > 0;
-        let wanted = channel.snapshot.into_iter().chain(bundles);
-        let wanted: Vec<ObjectHash> = wanted.filter(|_| is_heard).collect();
+        let base_of = |component| before.and_then(|before| before.components.get(component).copied());
+        let bundles = bundles.map(|(component, bundle)| (*bundle, base_of(component)));
+        let previous = before.and_then(|before| before.snapshot);
+        let snapshot = channel.snapshot.map(|snapshot| (snapshot, previous));
+        // The snapshot first: it names the others.
+        let wanted: Vec<_> = snapshot.into_iter().chain(bundles).filter(|_| is_heard).collect();
         let objects = match tokio::time::timeout(INLINE_WAIT, self.small_objects(wanted)).await {
             Ok(objects) => objects,
             Err(_) => {
@@ -184,34 +206,43 @@ impl Hub {
                 Vec::new()
             }
         };
+        let object_bytes = objects.iter().map(|object| object.zstd.len() as u64).sum();
+        let document: Bytes = directive.encode().into();
+        let framed = |objects| {
+            let document = document.clone();
+            Frame::new(v1::server_message::Message::Directive(v1::Directive {
+                document,
+                objects,
+            }))
+        };
         Orders {
             sequence: channel.sequence,
+            snapshot: channel.snapshot,
+            before: previous,
             components: channel.components.clone(),
-            objects: objects.iter().map(|(hash, _)| *hash).collect(),
-            directive: v1::Directive {
-                document: directive.encode().into(),
-                objects: objects.into_iter().map(|(_, object)| object).collect(),
-            },
+            alone: framed(Vec::new()),
+            along: framed(objects),
+            object_bytes,
         }
     }
 
-    /// As many of these objects as fit along with a directive.
-    async fn small_objects(&self, hashes: Vec<ObjectHash>) -> Vec<(ObjectHash, v1::Object)> {
-        let read = |hash: ObjectHash| async move { (hash, self.objects.compressed(&hash).await) };
-        let reads: Vec<_> = hashes.into_iter().map(read).collect();
+    /// As many of these objects, each with its base, as fit along with a directive.
+    async fn small_objects(&self, wanted: Vec<(ObjectHash, Option<ObjectHash>)>) -> Vec<v1::Object> {
+        let read = |(hash, base): (ObjectHash, Option<ObjectHash>)| async move {
+            (hash, self.objects.packed(&hash, base.as_ref()).await)
+        };
+        let reads: Vec<_> = wanted.into_iter().map(read).collect();
         let mut reads = stream::iter(reads).buffered(CONCURRENCY);
         let (mut fitting, mut room) = (Vec::new(), INLINE_BYTES);
         while let Some((hash, found)) = reads.next().await {
             match found {
-                Ok(Some(zstd)) if zstd.len() <= room => {
+                Ok(Some(Packed { zstd, base })) if zstd.len() <= room => {
                     room -= zstd.len();
-                    fitting.push((
-                        hash,
-                        v1::Object {
-                            hash: to_hash(&hash),
-                            zstd,
-                        },
-                    ));
+                    fitting.push(v1::Object {
+                        hash: to_hash(&hash),
+                        zstd,
+                        base: base.as_ref().map(to_hash).unwrap_or_default(),
+                    });
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => tracing::error!(%hash, "an object that the journal names is not in the bucket"),
@@ -239,7 +270,7 @@ impl Hub {
         cluster: &ClusterName,
         id: u64,
         record: Cluster,
-        asks: Option<mpsc::Sender<Ask>>,
+        asks: Option<mpsc::Sender<Box<Ask>>>,
     ) -> watch::Receiver<Cluster> {
         let (sender, receiver) = watch::channel(record);
         let stream = Stream {
@@ -263,7 +294,7 @@ impl Hub {
             return Err(Unasked::Busy);
         }
         let (sender, answer) = oneshot::channel();
-        let ask = Ask { probe, answer: sender };
+        let ask = Box::new(Ask { probe, answer: sender });
         asks.try_send(ask).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Unasked::Busy,
             mpsc::error::TrySendError::Closed(_) => Unasked::Away,

@@ -7,12 +7,15 @@
 //! [`Settings`] say where; [`Server`] starts everything and owns every task. From the outside in: `listener` (TCP,
 //! TLS, HTTP) → `router` → `services` (one module per gRPC service, `auth` first) → the store's journal.
 //! Back out: journal → `hub` (prepares directives, once for all) → the agents' streams in `services::sync` →
-//! `status_table`. Beside them: `pki` and `secrets` (keys and files), `objects` (a cache), `metrics`, `failure`
-//! (the one place where a gRPC status is made).
+//! `status_table`. Beside them: `pki` and `secrets` (keys and files), `objects` (a cache of objects and deltas), `frame`
+//! (messages as shared bytes), `egress` (who sends large ones when), `metrics`, `failure` (the one place where a gRPC
+//! status is made).
 
 mod auth;
+mod egress;
 mod error;
 mod failure;
+mod frame;
 mod hub;
 mod listener;
 mod metrics;

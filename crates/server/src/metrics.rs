@@ -23,6 +23,10 @@ pub(crate) struct Metrics {
     pub(crate) objects_received: Counter,
     /// Directives sent to agents.
     pub(crate) directives: Counter,
+    /// Deltas that were encoded: once for each pair of objects, however many agents got them.
+    pub(crate) deltas_encoded: Counter,
+    /// Bytes in the cache of objects and deltas.
+    pub(crate) object_cache: Gauge,
     /// Connections that ended before their TLS handshake was done.
     pub(crate) failed_handshakes: Counter,
 }
@@ -40,6 +44,8 @@ impl Metrics {
             objects_sent: Counter::default(),
             objects_received: Counter::default(),
             directives: Counter::default(),
+            deltas_encoded: Counter::default(),
+            object_cache: Gauge::default(),
             failed_handshakes: Counter::default(),
         };
         registry.register(
@@ -65,6 +71,16 @@ impl Metrics {
             "directives_sent",
             "Directives sent to agents",
             metrics.directives.clone(),
+        );
+        registry.register(
+            "deltas_encoded",
+            "Deltas between two objects that were encoded",
+            metrics.deltas_encoded.clone(),
+        );
+        registry.register(
+            "object_cache_bytes",
+            "Bytes in the cache of objects and deltas",
+            metrics.object_cache.clone(),
         );
         let failed = metrics.failed_handshakes.clone();
         registry.register(

@@ -1,7 +1,9 @@
-//! Objects on their way to agents: compressed as they are stored, read once, sent to many.
+//! Objects on their way to agents: compressed as they are stored or as a delta from what the agent has, read and
+//! encoded once, sent to many.
 //!
-//! Thousands of agents ask for the same few objects within a second. They share one read and one buffer. Bytes are
-//! not checked here: every agent checks what it receives against the hash.
+//! Thousands of agents ask for the same few objects within a second, and mostly have the same ones. They share one read,
+//! one encoding and one buffer. What is sent whole is not checked here: every agent checks what it receives against the
+//! hash.
 
 use std::{
     collections::HashMap,
@@ -9,22 +11,44 @@ use std::{
 };
 
 use bytes::Bytes;
-use driftless_model::hash::ObjectHash;
+use driftless_model::{delta, hash::ObjectHash};
 use driftless_store::{Bucket, Error};
-use tokio::sync::OnceCell;
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::spawn_blocking,
+};
+
+use crate::metrics::Metrics;
 
 /// What the cache keeps at most, in compressed bytes.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// What an entry costs besides its bytes.
+const ENTRY_BYTES: usize = 256;
+/// Deltas that are encoded at once: each holds both objects whole.
+const ENCODING: usize = 2;
 
 /// The store's objects, compressed, through a cache. Shared by all streams.
 pub(crate) struct Objects {
     bucket: Bucket,
+    metrics: Arc<Metrics>,
     cache: Mutex<Cache>,
+    encoding: Semaphore,
 }
+
+/// An object as it is best sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Packed {
+    pub(crate) zstd: Bytes,
+    /// What it is a delta from, if it is one.
+    pub(crate) base: Option<ObjectHash>,
+}
+
+/// An object, and the one that it is to be a delta from.
+type Key = (ObjectHash, Option<ObjectHash>);
 
 #[derive(Default)]
 struct Cache {
-    slots: HashMap<ObjectHash, Slot>,
+    slots: HashMap<Key, Slot>,
     bytes: usize,
     uses: u64,
 }
@@ -38,23 +62,70 @@ struct Slot {
 }
 
 impl Objects {
-    pub(crate) fn new(bucket: Bucket) -> Self {
+    pub(crate) fn new(bucket: Bucket, metrics: Arc<Metrics>) -> Self {
         Self {
             bucket,
+            metrics,
             cache: Mutex::default(),
+            encoding: Semaphore::new(ENCODING),
         }
     }
 
     /// The object compressed, `None` when the store does not have it.
     pub(crate) async fn compressed(&self, hash: &ObjectHash) -> Result<Option<Bytes>, Error> {
-        let cell = self.lock().cell(hash);
-        match cell.get_or_try_init(|| self.bucket.object_compressed(hash)).await {
+        self.cached((*hash, None), self.bucket.object_compressed(hash)).await
+    }
+
+    /// The object for who has `base`: a delta from that where it is smaller, `None` when the store does not have it. A
+    /// base that is not there any more, or damaged, is no reason to send nothing.
+    pub(crate) async fn packed(&self, hash: &ObjectHash, base: Option<&ObjectHash>) -> Result<Option<Packed>, Error> {
+        let Some(whole) = self.compressed(hash).await? else {
+            return Ok(None);
+        };
+        let whole = Packed {
+            zstd: whole,
+            base: None,
+        };
+        let Some(base) = base.filter(|base| *base != hash) else {
+            return Ok(Some(whole));
+        };
+        match self.cached((*hash, Some(*base)), self.encode(hash, base)).await {
+            Ok(Some(delta)) if delta.len() < whole.zstd.len() => Ok(Some(Packed {
+                zstd: delta,
+                base: Some(*base),
+            })),
+            Ok(_) => Ok(Some(whole)),
+            Err(error) => {
+                tracing::debug!(%hash, %base, %error, "no delta: the object goes whole");
+                Ok(Some(whole))
+            }
+        }
+    }
+
+    async fn encode(&self, hash: &ObjectHash, base: &ObjectHash) -> Result<Bytes, Error> {
+        // Never closed.
+        let _permit = self.encoding.acquire().await.ok();
+        let (base, target) = (self.bucket.object(base).await?, self.bucket.object(hash).await?);
+        self.metrics.deltas_encoded.inc();
+        match spawn_blocking(move || delta::encode(&base, &target)).await {
+            Ok(delta) => Ok(delta.into()),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn cached(&self, key: Key, make: impl Future<Output = Result<Bytes, Error>>) -> Result<Option<Bytes>, Error> {
+        let cell = self.lock().cell(&key);
+        match cell.get_or_try_init(|| make).await {
             Ok(bytes) => {
-                self.lock().count(hash, bytes.len(), CACHE_BYTES);
+                let mut cache = self.lock();
+                cache.count(&key, bytes.len() + ENTRY_BYTES, CACHE_BYTES);
+                self.metrics
+                    .object_cache
+                    .set(i64::try_from(cache.bytes).unwrap_or(i64::MAX));
                 Ok(Some(bytes.clone()))
             }
             Err(error) => {
-                self.lock().forget_unread(hash);
+                self.lock().forget_unread(&key);
                 if error.is_not_found() { Ok(None) } else { Err(error) }
             }
         }
@@ -66,23 +137,23 @@ impl Objects {
 }
 
 impl Cache {
-    fn cell(&mut self, hash: &ObjectHash) -> Arc<OnceCell<Bytes>> {
+    fn cell(&mut self, key: &Key) -> Arc<OnceCell<Bytes>> {
         self.uses += 1;
-        let slot = self.slots.entry(*hash).or_default();
+        let slot = self.slots.entry(*key).or_default();
         slot.last_use = self.uses;
         Arc::clone(&slot.cell)
     }
 
     /// Counts an object that was read, once, and makes room for it.
-    fn count(&mut self, hash: &ObjectHash, bytes: usize, limit: usize) {
-        let Some(slot) = self.slots.get_mut(hash).filter(|slot| slot.bytes == 0) else {
+    fn count(&mut self, key: &Key, bytes: usize, limit: usize) {
+        let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.bytes == 0) else {
             return;
         };
         slot.bytes = bytes;
         self.bytes += bytes;
         while self.bytes > limit {
             let counted = self.slots.iter().filter(|(_, slot)| slot.bytes > 0);
-            let Some(oldest) = counted.min_by_key(|(_, slot)| slot.last_use).map(|(hash, _)| *hash) else {
+            let Some(oldest) = counted.min_by_key(|(_, slot)| slot.last_use).map(|(key, _)| *key) else {
                 return;
             };
             self.bytes -= self.slots.remove(&oldest).map_or(0, |slot| slot.bytes);
@@ -90,9 +161,9 @@ impl Cache {
     }
 
     /// An object that could not be read leaves no trace, so that the next who asks looks again.
-    fn forget_unread(&mut self, hash: &ObjectHash) {
-        if self.slots.get(hash).is_some_and(|slot| slot.bytes == 0) {
-            self.slots.remove(hash);
+    fn forget_unread(&mut self, key: &Key) {
+        if self.slots.get(key).is_some_and(|slot| slot.bytes == 0) {
+            self.slots.remove(key);
         }
     }
 }
@@ -101,29 +172,68 @@ impl Cache {
 mod tests {
     use super::*;
 
+    async fn objects() -> (Bucket, Objects) {
+        let bucket = Bucket::open("memory://").await.unwrap();
+        (bucket.clone(), Objects::new(bucket, Arc::new(Metrics::new())))
+    }
+
     #[tokio::test]
     async fn missing_object_is_found_once_it_is_there() {
-        let bucket = Bucket::open("memory://").await.unwrap();
-        let objects = Objects::new(bucket.clone());
+        let (bucket, objects) = objects().await;
         assert_eq!(objects.compressed(&ObjectHash::of(b"late")).await.unwrap(), None);
         let hash = bucket.put_object(b"late").await.unwrap();
         assert!(objects.compressed(&hash).await.unwrap().is_some());
     }
 
+    #[tokio::test]
+    async fn who_has_a_base_gets_a_delta_that_is_encoded_once() {
+        let (bucket, objects) = objects().await;
+        let base: String = (0..1000)
+            .map(|n| format!("line {}\n", ObjectHash::of(&[n as u8, (n >> 8) as u8])))
+            .collect();
+        let target = format!("{base}one more\n");
+        let base_hash = bucket.put_object(base.as_bytes()).await.unwrap();
+        let hash = bucket.put_object(target.as_bytes()).await.unwrap();
+        for _ in 0..3 {
+            let packed = objects.packed(&hash, Some(&base_hash)).await.unwrap().unwrap();
+            assert_eq!(packed.base, Some(base_hash));
+            assert!(packed.zstd.len() < 100, "{}", packed.zstd.len());
+            let made = delta::decode(base.as_bytes(), &packed.zstd, target.len()).unwrap();
+            assert_eq!(made, target.as_bytes());
+        }
+        assert_eq!(objects.metrics.deltas_encoded.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn base_that_is_of_no_use_makes_the_object_go_whole() {
+        let (bucket, objects) = objects().await;
+        let hash = bucket.put_object(b"short").await.unwrap();
+        let other = bucket.put_object(&[7; 1000]).await.unwrap();
+        let whole = objects.compressed(&hash).await.unwrap();
+        for base in [ObjectHash::of(b"collected long ago"), other, hash] {
+            let packed = objects.packed(&hash, Some(&base)).await.unwrap().unwrap();
+            assert_eq!((packed.base, Some(packed.zstd)), (None, whole.clone()));
+        }
+        assert_eq!(
+            objects.packed(&ObjectHash::of(b"none"), Some(&hash)).await.unwrap(),
+            None
+        );
+    }
+
     #[test]
     fn what_was_not_asked_for_longest_goes_first() {
         let mut cache = Cache::default();
-        let hashes = [b"a", b"b", b"c"].map(|name| ObjectHash::of(name));
-        for hash in &hashes {
-            cache.cell(hash);
+        let keys = [b"a", b"b", b"c"].map(|name| (ObjectHash::of(name), None));
+        for key in &keys {
+            cache.cell(key);
         }
-        cache.count(&hashes[0], 4, 10);
-        cache.count(&hashes[1], 4, 10);
-        cache.cell(&hashes[0]);
-        cache.count(&hashes[2], 4, 10);
+        cache.count(&keys[0], 4, 10);
+        cache.count(&keys[1], 4, 10);
+        cache.cell(&keys[0]);
+        cache.count(&keys[2], 4, 10);
         assert_eq!(cache.bytes, 8);
-        assert!(cache.slots.contains_key(&hashes[0]) && !cache.slots.contains_key(&hashes[1]));
-        cache.count(&hashes[0], 4, 10);
+        assert!(cache.slots.contains_key(&keys[0]) && !cache.slots.contains_key(&keys[1]));
+        cache.count(&keys[0], 4, 10);
         assert_eq!(cache.bytes, 8, "an object is counted once");
     }
 }

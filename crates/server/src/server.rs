@@ -16,6 +16,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     Error, Settings,
     auth::Auth,
+    egress::Egress,
     hub::Hub,
     listener::Listener,
     metrics::Metrics,
@@ -96,7 +97,7 @@ impl Server {
         let (journal, task) = Journal::open(bucket.clone(), settings, Arc::new(clock), seed).await?;
 
         let metrics = Arc::new(Metrics::new());
-        let objects = Arc::new(Objects::new(bucket.clone()));
+        let objects = Arc::new(Objects::new(bucket.clone(), Arc::clone(&metrics)));
         let hub = Arc::new(Hub::new(Arc::clone(&objects), Arc::clone(&metrics)));
         let core = Arc::new(Core {
             auth,
@@ -104,6 +105,7 @@ impl Server {
             bucket,
             journal,
             objects,
+            egress: Egress::new(),
             hub,
             table: StatusTable::new(),
             metrics: Arc::clone(&metrics),

@@ -22,8 +22,8 @@ use tonic::{
 };
 
 use crate::{
-    auth::Auth, failure::Failure, hub::Hub, metrics::Metrics, objects::Objects, pki::Authority, settings::Clock,
-    status_table::StatusTable,
+    auth::Auth, egress::Egress, failure::Failure, hub::Hub, metrics::Metrics, objects::Objects, pki::Authority,
+    settings::Clock, status_table::StatusTable,
 };
 
 /// What an agent may send in one message: a report of everything that is wrong in a large cluster fits.
@@ -40,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) bucket: Bucket,
     pub(crate) journal: Journal,
     pub(crate) objects: Arc<Objects>,
+    pub(crate) egress: Egress,
     pub(crate) hub: Arc<Hub>,
     pub(crate) table: StatusTable,
     pub(crate) metrics: Arc<Metrics>,
@@ -60,16 +61,13 @@ type Parts<T> = BoxStream<'static, Result<T, Status>>;
 
 /// All services of this crate, for the HTTP router.
 pub(crate) fn routes(core: &Arc<Core>) -> RoutesBuilder {
-    let sync = v1::sync_server::SyncServer::new(sync::Service(Arc::clone(core)));
+    let sync = sync::Service(Arc::clone(core));
     let enrollment = v1::enrollment_server::EnrollmentServer::new(enrollment::Service(Arc::clone(core)));
     let publish = v1::publish_server::PublishServer::new(publish::Service::new(Arc::clone(core)));
     let fleet = v1::fleet_server::FleetServer::new(fleet::Service(Arc::clone(core)));
     let mut routes = Routes::builder();
     routes
-        .add_service(
-            sync.max_decoding_message_size(AGENT_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-        )
+        .add_service(sync)
         .add_service(enrollment.max_decoding_message_size(SMALL_MESSAGE_BYTES))
         .add_service(
             publish

@@ -150,7 +150,10 @@ impl Cluster {
     }
 
     async fn save_object(&self, frame: &Frame) -> Result<(), Error> {
-        let chunks: Vec<_> = frame.zstd().chunks(CHUNK_BYTES).collect();
+        let compressing = frame.clone();
+        let zstd = tokio::task::spawn_blocking(move || compressing.zstd()).await;
+        let zstd = zstd.map_err(|_| Error::Ended("compression"))?;
+        let chunks: Vec<_> = zstd.chunks(CHUNK_BYTES).collect();
         for (index, chunk) in chunks.iter().enumerate() {
             let name = chunk_name(&frame.hash(), index);
             let mut metadata = self.metadata(&name, "object");

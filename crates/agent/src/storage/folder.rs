@@ -125,7 +125,7 @@ impl Folder {
         keep: &BTreeSet<ObjectHash>,
     ) -> Result<(), Error> {
         for frame in objects {
-            self.write(&object_name(&frame.hash()), frame.zstd())?;
+            self.write(&object_name(&frame.hash()), &frame.zstd())?;
         }
         self.write("accepted.json", &accepted.encode())?;
         let keep: BTreeSet<String> = keep.iter().map(object_name).collect();
@@ -234,7 +234,7 @@ mod tests {
         drop(folder);
         let folder = Folder::open(dir.path().join("state")).unwrap();
         assert_eq!(folder.accepted().unwrap(), Some(accepted(2)));
-        assert_eq!(folder.object(new.hash()).unwrap().as_ref(), Some(new.zstd()));
+        assert_eq!(folder.object(new.hash()).unwrap().as_ref(), Some(&new.zstd()));
         assert_eq!(folder.object(old.hash()).unwrap(), None);
     }
 
@@ -253,7 +253,7 @@ mod tests {
         let folder = Folder::open(dir.path().to_owned()).unwrap();
         assert_eq!(folder.accepted().unwrap(), Some(accepted(1)));
         assert!(!half.exists());
-        assert_eq!(folder.object(kept.hash()).unwrap().as_ref(), Some(kept.zstd()));
+        assert_eq!(folder.object(kept.hash()).unwrap().as_ref(), Some(&kept.zstd()));
     }
 
     #[test]

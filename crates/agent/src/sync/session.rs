@@ -12,23 +12,23 @@ use std::{
 
 use bytes::Bytes;
 use driftless_model::{
-    bundle::Bundle,
     directive::Directive,
     hash::ObjectHash,
-    name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
+    name::{ChannelName, ClusterName, Labels, Vars},
     orders::Orders,
-    snapshot::Snapshot,
-    view::{ClusterFacts, View, view},
+    view::View,
 };
 use driftless_proto::{self as proto, v1};
 
 use super::refusal::{Refusal, malformed};
 use crate::{
     accepted::{Accepted, FORMAT},
-    object::{self, Frame},
+    object::{self, Frame, Packed},
 };
+use content::Content;
 pub(crate) use inquiry::{Question, failure};
 
+mod content;
 mod inquiry;
 
 /// Most hashes in one `Want`.
@@ -38,7 +38,7 @@ const WANT: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     /// Ask for these objects.
-    Want(Vec<ObjectHash>),
+    Want(Vec<Wanted>),
     /// This is accepted.
     Adopt(Box<Adoption>),
     /// Find out what would be, and answer.
@@ -47,6 +47,13 @@ pub(crate) enum Action {
     Answer(v1::ProbeResult),
     /// The server ends the stream; come back after that many milliseconds.
     Goodbye { reason: String, after_ms: u32 },
+}
+
+/// An object to ask for, and one that is held from which a delta would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) hash: ObjectHash,
+    pub(crate) base: Option<ObjectHash>,
 }
 
 /// What was accepted, complete and verified.
@@ -64,42 +71,35 @@ pub(crate) struct Adoption {
     pub(crate) keep: BTreeSet<ObjectHash>,
 }
 
-/// The decoded objects of one snapshot, complete or on the way to it.
-#[derive(Debug, Default)]
-struct Content {
-    snapshot: Option<(ObjectHash, Snapshot)>,
-    bundles: BTreeMap<ObjectHash, Bundle>,
-}
-
-impl Content {
-    fn hashes(&self) -> impl Iterator<Item = ObjectHash> {
-        self.snapshot
-            .iter()
-            .map(|(hash, _)| *hash)
-            .chain(self.bundles.keys().copied())
-    }
-
-    /// What a component runs as.
-    fn of(&self, component: &ComponentName) -> Option<&Bundle> {
-        let (_, snapshot) = self.snapshot.as_ref()?;
-        self.bundles.get(snapshot.components.get(component)?)
-    }
-
-    fn view(&self, facts: &ClusterFacts) -> Option<View> {
-        let (_, snapshot) = self.snapshot.as_ref()?;
-        view(snapshot, facts, |hash| self.bundles.get(hash)).ok()
-    }
-}
-
 /// A directive whose objects are still coming.
 #[derive(Debug)]
 struct Pending {
     directive: Directive,
     document: String,
     content: Content,
-    /// Came with the directive, not verified.
-    inline: BTreeMap<ObjectHash, Bytes>,
+    /// Came with the directive or later, not verified.
+    packed: BTreeMap<ObjectHash, Packed>,
     wanted: BTreeSet<ObjectHash>,
+    /// Came as deltas that made something else: these are asked for whole.
+    whole: BTreeSet<ObjectHash>,
+}
+
+impl Pending {
+    /// Takes what came as `hash` and verifies it. `None`: nothing came, or a delta that is of no use; it is asked for
+    /// then.
+    fn take(&mut self, hash: ObjectHash, held: &Content) -> Result<Option<(Frame, Bytes)>, object::Bad> {
+        let Some(packed) = self.packed.remove(&hash) else {
+            return Ok(None);
+        };
+        let is_delta = packed.base.is_some();
+        match held.verify(hash, packed) {
+            Err(_) if is_delta => {
+                self.whole.insert(hash);
+                Ok(None)
+            }
+            verified => verified,
+        }
+    }
 }
 
 /// The cluster's record, as the server tells it.
@@ -144,7 +144,8 @@ impl Session {
 
     /// Takes the stored snapshot; answers which bundles belong to it.
     pub(crate) fn restore_snapshot(&mut self, hash: ObjectHash, zstd: Bytes) -> Result<Vec<ObjectHash>, object::Bad> {
-        let (_, snapshot) = object::snapshot(hash, zstd)?;
+        let (_, content) = object::verify(hash, zstd)?;
+        let snapshot = object::snapshot(hash, &content)?;
         let bundles: BTreeSet<_> = snapshot.components.values().copied().collect();
         self.content.snapshot = Some((hash, snapshot));
         Ok(bundles.into_iter().collect())
@@ -152,7 +153,8 @@ impl Session {
 
     /// Takes a stored bundle of it.
     pub(crate) fn restore_bundle(&mut self, hash: ObjectHash, zstd: Bytes) -> Result<(), object::Bad> {
-        let (_, bundle) = object::bundle(hash, zstd, None)?;
+        let (_, content) = object::verify(hash, zstd)?;
+        let bundle = object::bundle(hash, &content, None)?;
         self.content.bundles.insert(hash, bundle);
         Ok(())
     }
@@ -203,6 +205,7 @@ impl Session {
                 .map_or(0, |accepted| accepted.directive().sequence),
             held: held.iter().map(proto::to_hash).collect(),
             answers_probes: true,
+            takes_deltas: true,
         }
     }
 
@@ -274,21 +277,17 @@ impl Session {
         let directive = Directive::decode(&message.document).map_err(malformed)?;
         self.check(channel, &directive, &message.document)?;
         let document = String::from_utf8(message.document.to_vec()).map_err(malformed)?;
-        let mut inline = BTreeMap::new();
-        for object in message.objects {
-            inline.insert(
-                proto::hash("object.hash", &object.hash).map_err(malformed)?,
-                object.zstd,
-            );
-        }
+        let packed = message.objects.into_iter().map(Packed::read);
+        let packed = packed.collect::<Result<_, _>>().map_err(malformed)?;
         // Whatever an older directive still waited for is not needed, but may be part of this one as well.
         let content = self.pending.take().map(|pending| pending.content).unwrap_or_default();
         self.pending = Some(Pending {
             directive,
             document,
             content,
-            inline,
+            packed,
             wanted: BTreeSet::new(),
+            whole: BTreeSet::new(),
         });
         self.proceed()
     }
@@ -323,8 +322,8 @@ impl Session {
     }
 
     fn object(&mut self, message: v1::Object) -> Result<Vec<Action>, Refusal> {
-        let hash = proto::hash("object.hash", &message.hash).map_err(malformed)?;
-        let inquired = self.inquire(hash, &message.zstd);
+        let (hash, packed) = Packed::read(message).map_err(malformed)?;
+        let inquired = self.inquire(hash, &packed);
         let Some(pending) = &mut self.pending else {
             return Ok(inquired);
         };
@@ -332,12 +331,20 @@ impl Session {
         if !pending.wanted.remove(&hash) {
             return Ok(inquired);
         }
-        if message.zstd.is_empty() {
+        if packed.zstd.is_empty() {
             return Err(Refusal::Missing(hash.short()));
         }
+        if let Some(base) = &packed.base
+            && !self.content.hashes().any(|held| held == *base)
+        {
+            // Not what was offered. Once is a mistake, and then it is asked for whole.
+            if !pending.whole.insert(hash) {
+                return Err(object::Bad::Compression(hash.short()).into());
+            }
+        }
         let last_wanted = pending.wanted.is_empty();
-        pending.inline.insert(hash, message.zstd);
-        self.verify_inline()?;
+        pending.packed.insert(hash, packed);
+        self.verify_packed()?;
         let mut actions = if last_wanted { self.proceed()? } else { Vec::new() };
         actions.extend(inquired);
         Ok(actions)
@@ -345,41 +352,37 @@ impl Session {
 
     /// Verifies and decodes whatever came and has a place in the pending snapshot. Bytes that have none are dropped
     /// with the directive, undecoded.
-    fn verify_inline(&mut self) -> Result<(), Refusal> {
+    fn verify_packed(&mut self) -> Result<(), Refusal> {
         let Some(pending) = &mut self.pending else {
             return Ok(());
         };
         let Some(wanted) = pending.directive.snapshot else {
             return Ok(());
         };
-        if pending
-            .content
-            .snapshot
-            .as_ref()
-            .is_none_or(|(hash, _)| *hash != wanted)
-        {
-            pending.content.snapshot = match (&self.content.snapshot, pending.inline.remove(&wanted)) {
-                (Some((hash, snapshot)), _) if *hash == wanted => Some((wanted, snapshot.clone())),
-                (_, Some(zstd)) => {
-                    let (frame, snapshot) = object::snapshot(wanted, zstd)?;
-                    self.unsaved.insert(wanted, (self.generation + 1, frame));
-                    Some((wanted, snapshot))
-                }
-                (_, None) => None,
-            };
+        let first = self.generation + 1;
+        let is_here = |content: &Content| content.snapshot.as_ref().is_some_and(|(hash, _)| *hash == wanted);
+        if is_here(&self.content) {
+            pending.content.snapshot.clone_from(&self.content.snapshot);
+        } else if !is_here(&pending.content) {
+            pending.content.snapshot = None;
+            if let Some((frame, content)) = pending.take(wanted, &self.content)? {
+                pending.content.snapshot = Some((wanted, object::snapshot(wanted, &content)?));
+                self.unsaved.insert(wanted, (first, frame));
+            }
         }
         let Some((_, snapshot)) = &pending.content.snapshot else {
             return Ok(());
         };
-        let needed: BTreeMap<_, _> = snapshot.components.iter().map(|(name, hash)| (*hash, name)).collect();
-        for (hash, component) in needed.iter().map(|(hash, component)| (*hash, *component)) {
-            if pending.content.bundles.contains_key(&hash) || self.content.bundles.contains_key(&hash) {
+        let needed = snapshot.components.iter().map(|(name, hash)| (*hash, name.clone()));
+        let needed: BTreeMap<_, _> = needed.collect();
+        for (hash, component) in &needed {
+            if pending.content.bundles.contains_key(hash) || self.content.bundles.contains_key(hash) {
                 continue;
             }
-            if let Some(zstd) = pending.inline.remove(&hash) {
-                let (frame, bundle) = object::bundle(hash, zstd, self.content.of(component))?;
-                self.unsaved.insert(hash, (self.generation + 1, frame));
-                pending.content.bundles.insert(hash, bundle);
+            if let Some((frame, content)) = pending.take(*hash, &self.content)? {
+                let bundle = object::bundle(*hash, &content, self.content.of(component))?;
+                pending.content.bundles.insert(*hash, bundle);
+                self.unsaved.insert(*hash, (first, frame));
             }
         }
         // What only overtaken directives needed must not pile up.
@@ -391,30 +394,37 @@ impl Session {
 
     /// Asks for what the pending directive lacks, or accepts it.
     fn proceed(&mut self) -> Result<Vec<Action>, Refusal> {
-        self.verify_inline()?;
+        self.verify_packed()?;
         let Some(pending) = &mut self.pending else {
             return Ok(Vec::new());
         };
-        let missing: BTreeSet<ObjectHash> = match (pending.directive.snapshot, &pending.content.snapshot) {
-            (None, _) => BTreeSet::new(),
+        let missing: Vec<Wanted> = match (pending.directive.snapshot, &pending.content.snapshot) {
+            (None, _) => Vec::new(),
             (Some(_), Some((_, snapshot))) => {
-                let held = |hash: &&ObjectHash| {
+                let held = |hash: &ObjectHash| {
                     pending.content.bundles.contains_key(hash) || self.content.bundles.contains_key(hash)
                 };
-                snapshot
-                    .components
-                    .values()
-                    .filter(|hash| !held(hash))
-                    .copied()
-                    .collect()
+                let lacking = snapshot.components.iter().filter(|(_, hash)| !held(hash));
+                let wanted = lacking.map(|(component, hash)| (*hash, self.content.hash_of(component)));
+                // Components may share a bundle.
+                let wanted: BTreeMap<_, _> = wanted.collect();
+                wanted.into_iter().map(|(hash, base)| Wanted { hash, base }).collect()
             }
-            (Some(hash), None) => BTreeSet::from([hash]),
+            (Some(hash), None) => {
+                let base = self.content.snapshot.as_ref().map(|(held, _)| *held);
+                vec![Wanted { hash, base }]
+            }
         };
         if missing.is_empty() {
             return Ok(self.accept().into_iter().collect());
         }
-        pending.wanted.clone_from(&missing);
-        let missing: Vec<_> = missing.into_iter().collect();
+        pending.wanted = missing.iter().map(|wanted| wanted.hash).collect();
+        let is_whole = |hash: &ObjectHash| pending.whole.contains(hash);
+        let missing = missing.into_iter().map(|Wanted { hash, base }| Wanted {
+            hash,
+            base: base.filter(|_| !is_whole(&hash)),
+        });
+        let missing: Vec<_> = missing.collect();
         Ok(missing.chunks(WANT).map(|chunk| Action::Want(chunk.to_vec())).collect())
     }
 

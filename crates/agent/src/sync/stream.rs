@@ -14,7 +14,12 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{Ended, PART, Sync, answer::Answers, refusal::Refusal, session::Action};
+use super::{
+    Ended, PART, Sync,
+    answer::Answers,
+    refusal::Refusal,
+    session::{Action, Wanted},
+};
 use crate::{
     Error,
     connect::{Server, message_limit},
@@ -139,10 +144,7 @@ impl Sync {
         let mut ended = None;
         for action in actions {
             match action {
-                Action::Want(hashes) => {
-                    let hashes = hashes.iter().map(to_hash).collect();
-                    out.send(Message::Want(v1::Want { hashes })).await?;
-                }
+                Action::Want(wanted) => out.send(Message::Want(want(&wanted))).await?,
                 Action::Adopt(adoption) => {
                     self.adopt(*adoption);
                     self.news(out);
@@ -222,6 +224,14 @@ impl Sync {
                 false
             }
         }
+    }
+}
+
+fn want(wanted: &[Wanted]) -> v1::Want {
+    let base = |wanted: &Wanted| wanted.base.as_ref().map(to_hash).unwrap_or_default();
+    v1::Want {
+        hashes: wanted.iter().map(|wanted| to_hash(&wanted.hash)).collect(),
+        bases: wanted.iter().map(base).collect(),
     }
 }
 

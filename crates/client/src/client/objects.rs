@@ -119,6 +119,7 @@ mod tests {
         v1::Object {
             hash: proto::to_hash(&ObjectHash::of(content)),
             zstd: zstd.into(),
+            ..v1::Object::default()
         }
     }
 
@@ -131,10 +132,7 @@ mod tests {
 
     #[test]
     fn absent_object_is_not_found() {
-        let absent = v1::Object {
-            hash: Default::default(),
-            zstd: Default::default(),
-        };
+        let absent = v1::Object::default();
         assert!(verified(&ObjectHash::of(b"a"), &absent).unwrap_err().is_not_found());
     }
 
@@ -144,8 +142,8 @@ mod tests {
         let error = verified(&ObjectHash::of(&bomb), &object(&bomb)).unwrap_err();
         assert!(error.to_string().contains("more than"), "{error}");
         let garbage = v1::Object {
-            hash: Default::default(),
             zstd: b"garbage"[..].into(),
+            ..v1::Object::default()
         };
         assert!(matches!(
             verified(&ObjectHash::of(b"a"), &garbage),

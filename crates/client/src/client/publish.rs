@@ -179,6 +179,7 @@ fn object(bundle: &Bundle) -> Result<v1::Object, Error> {
     Ok(v1::Object {
         hash: proto::to_hash(&hash),
         zstd: compress(&hash, &bundle.encode())?,
+        ..v1::Object::default()
     })
 }
 

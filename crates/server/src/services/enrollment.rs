@@ -55,7 +55,7 @@ impl Service {
     }
 
     fn renew(&self, request: Request<v1::RenewRequest>) -> Result<v1::Certificate, Failure> {
-        let shown = certificate(&request)?;
+        let shown = certificate(request.extensions())?;
         let state = self.0.state();
         let (cluster, _) = shown.cluster(&state.fleet)?;
         if shown.issuer == Issuer::Operator {

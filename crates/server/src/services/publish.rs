@@ -139,6 +139,7 @@ impl v1::publish_server::Publish for Service {
                 v1::Object {
                     hash: to_hash(&hash),
                     zstd,
+                    base: Bytes::new(),
                 },
                 (core, wanted),
             )))

@@ -3,77 +3,153 @@
 //! Each stream is a state machine that is driven by its connection: [`Agent::next`] waits for whatever comes first
 //! and gives the next message. It owns no task and queues nothing of size: an agent that does not read makes only
 //! itself wait, and finds the newest directive when it reads again.
+//!
+//! What goes out does not pass through tonic's encoder, which would copy it for each stream: a [`Frame`] is sent as it
+//! is, and [`Flow`] is the body of the response.
+
+mod agent;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
+    convert::Infallible,
+    future::{Ready, ready},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use driftless_model::{fleet::Cluster, hash::ObjectHash, name::ClusterName, status::ClusterStatus};
-use driftless_proto::{from_orders, from_vars, to_hash, v1};
-use driftless_store::Error as StoreError;
-use futures::{
-    StreamExt,
-    future::BoxFuture,
-    stream::{FuturesUnordered, unfold},
-};
-use tokio::sync::{mpsc, oneshot, watch};
-use tonic::{Request, Response, Status, Streaming};
+use driftless_model::name::ClusterName;
+use driftless_proto::v1;
+use futures::stream::{FuturesUnordered, unfold};
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http_body_util::StreamBody;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming, body::Body, codec::BufferSettings, server::NamedService};
+use tonic_prost::ProstCodec;
 use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
 
-use super::{Core, Parts, hashes};
+use super::{AGENT_MESSAGE_BYTES, Core, hashes};
 use crate::{
     auth::{self, Certificate},
+    egress::{self, Turn},
     failure::Failure,
-    hub::{Ask, OrdersWatch},
+    frame::Frame,
 };
+use agent::{Agent, Open, Step};
 
 /// The first message must come within this time.
 const HELLO_WAIT: Duration = Duration::from_secs(15);
-/// Objects that are read for one agent at once.
-const LOADING: usize = 2;
-/// Objects that one agent may wait for.
-const MAX_WANTED: usize = 20_000;
-/// Agents of a server that stops come back spread over this time.
-const RECONNECT_SPREAD_MS: u32 = 3000;
-/// Two agents with one certificate would otherwise push each other out all the time.
-const REPLACED_RECONNECT_MS: u32 = 60_000;
+/// What a stream sets aside to read into: agents say little, and there are many. It grows for who says more.
+const READ_BUFFER: usize = 512;
+/// The one call of the service.
+const PATH: &str = "/driftless.v1.Sync/Sync";
 
 /// Tells one stream of this process from another.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// The service, as the router has it.
+#[derive(Clone)]
 pub(super) struct Service(pub(super) Arc<Core>);
 
-#[tonic::async_trait]
-impl v1::sync_server::Sync for Service {
-    type SyncStream = Parts<v1::ServerMessage>;
+impl NamedService for Service {
+    const NAME: &'static str = v1::sync_server::SERVICE_NAME;
+}
 
-    async fn sync(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::SyncStream>, Status> {
-        let certificate = auth::certificate(&request)?;
+impl tower::Service<http::Request<Body>> for Service {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let opened = self.open(request);
+        ready(Ok(opened.unwrap_or_else(Status::into_http)))
+    }
+}
+
+impl Service {
+    fn open(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        if parts.uri.path() != PATH {
+            return Err(Status::unimplemented("driftless.v1.Sync has one method: Sync"));
+        }
+        let certificate = auth::certificate(&parts.extensions)?;
         let name = certificate.cluster(&self.0.state().fleet)?.0.clone();
         if self.0.stopping.is_cancelled() {
             return Err(Failure::Stopping.into());
         }
+        let buffer = BufferSettings::new(READ_BUFFER, READ_BUFFER);
+        let decoder = ProstCodec::<v1::ServerMessage, v1::AgentMessage>::raw_decoder(buffer);
         let greeting = Greeting {
             core: Arc::clone(&self.0),
             name,
             certificate,
-            inbound: request.into_inner(),
+            inbound: Streaming::new_request(decoder, body, None, Some(AGENT_MESSAGE_BYTES)),
         };
-        let messages = unfold(Phase::Greeting(Box::new(greeting)), |phase| async {
-            let (message, phase) = phase.next().await?;
-            Some((
-                message.map(|message| v1::ServerMessage { message: Some(message) }),
-                phase,
-            ))
+        let flow = Flow {
+            core: Arc::clone(&self.0),
+            phase: Some(Phase::Greeting(Box::new(greeting))),
+            sending: Frame::default(),
+            turn: None,
+        };
+        let parts = unfold(flow, |mut flow| async {
+            let part = flow.next().await?;
+            Some((Ok::<_, Infallible>(part), flow))
         });
-        Ok(Response::new(Box::pin(messages)))
+        let mut response = http::Response::new(Body::new(StreamBody::new(parts)));
+        let kind = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok(response)
     }
+}
+
+/// What goes out on a stream, part by part.
+struct Flow {
+    core: Arc<Core>,
+    /// `None` once the stream is over.
+    phase: Option<Phase>,
+    /// The rest of the message that is being sent.
+    sending: Frame,
+    /// To send the piece of a large one that is on its way.
+    turn: Option<Turn>,
+}
+
+impl Flow {
+    async fn next(&mut self) -> Option<http_body::Frame<Bytes>> {
+        // Whoever asks for more has sent what it got.
+        self.turn = None;
+        if self.sending.len() == 0 {
+            match self.phase.take()?.next().await {
+                Some((Ok(frame), phase)) => {
+                    self.phase = Some(phase);
+                    self.sending = frame;
+                }
+                Some((Err(status), _)) => return Some(trailers(&status)),
+                None => return Some(trailers(&Status::ok(""))),
+            }
+        }
+        if self.sending.len() > egress::SMALL {
+            self.turn = Some(self.core.egress.turn().await);
+        }
+        self.sending.next(egress::PIECE).map(http_body::Frame::data)
+    }
+}
+
+/// The end of a stream, as gRPC tells it.
+fn trailers(status: &Status) -> http_body::Frame<Bytes> {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        // What cannot be said in a header goes unsaid.
+        trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
+    }
+    http_body::Frame::trailers(trailers)
 }
 
 /// Where a stream is.
@@ -89,7 +165,7 @@ enum Phase {
 }
 
 impl Phase {
-    async fn next(self) -> Option<(Result<ToAgent, Status>, Self)> {
+    async fn next(self) -> Option<(Result<Frame, Status>, Self)> {
         match self {
             Self::Greeting(greeting) => match greeting.hello().await {
                 Ok(Some((welcome, agent))) => Some((Ok(welcome), Self::Open(Box::new(agent)))),
@@ -97,8 +173,10 @@ impl Phase {
                 Err(failure) => Some((Err(failure.into()), Self::Over)),
             },
             Self::Open(mut agent) => match agent.next().await {
-                Step::Send(message) => Some((Ok(message), Self::Open(agent))),
-                Step::Leave(goodbye, failure) => Some((Ok(ToAgent::Goodbye(goodbye)), Self::Leaving(failure))),
+                Step::Send(frame) => Some((Ok(frame), Self::Open(agent))),
+                Step::Leave(goodbye, failure) => {
+                    Some((Ok(Frame::new(ToAgent::Goodbye(goodbye))), Self::Leaving(failure)))
+                }
                 Step::Fail(failure) => Some((Err(failure.into()), Self::Over)),
                 Step::End => None,
             },
@@ -119,7 +197,7 @@ struct Greeting {
 impl Greeting {
     /// Waits for Hello, takes the place of an older stream of this cluster, and answers Welcome. `None`: the agent
     /// went away.
-    async fn hello(mut self) -> Result<Option<(ToAgent, Agent)>, Failure> {
+    async fn hello(mut self) -> Result<Option<(Frame, Agent)>, Failure> {
         let stopping = self.core.stopping.clone();
         let first = tokio::select! {
             biased;
@@ -149,8 +227,9 @@ impl Greeting {
         let record = self.certificate.cluster(&self.core.state().fleet)?.1.clone();
         self.core.table.connected(&self.name, id, (self.core.clock)());
         tracing::debug!(cluster = %self.name, version = hello.agent_version, sequence = hello.sequence, "agent connected");
-        let welcome = welcome(&self.name, &record);
+        let welcome = agent::welcome(&self.name, &record);
         let agent = Agent {
+            stopping: Box::pin(self.core.stopping.clone().cancelled_owned()),
             open,
             certificate: self.certificate,
             inbound: self.inbound,
@@ -158,6 +237,7 @@ impl Greeting {
             records,
             record,
             is_news: true,
+            takes_deltas: hello.takes_deltas,
             held: Some(held),
             wanted: VecDeque::new(),
             loading: FuturesUnordered::new(),
@@ -165,238 +245,5 @@ impl Greeting {
             waits: None,
         };
         Ok(Some((welcome, agent)))
-    }
-}
-
-fn welcome(name: &ClusterName, record: &Cluster) -> ToAgent {
-    ToAgent::Welcome(v1::Welcome {
-        cluster: name.to_string(),
-        channel: record.channel.to_string(),
-        labels: record.labels.clone(),
-        vars: from_vars(&record.vars),
-        revision: record.revision(),
-        orders: from_orders(&record.orders),
-    })
-}
-
-/// An open stream on hub and table; takes itself off both when it is dropped, however the connection ends.
-struct Open {
-    core: Arc<Core>,
-    name: ClusterName,
-    id: u64,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.core.hub.close(&self.name, self.id);
-        self.core.table.disconnected(&self.name, self.id, (self.core.clock)());
-        if !self.core.state().fleet.clusters.contains_key(&self.name) {
-            self.core.table.forget(&self.name);
-        }
-        tracing::debug!(cluster = %self.name, "agent disconnected");
-    }
-}
-
-/// An object that was asked for; `None` when the store does not have it.
-type Loaded = (ObjectHash, Result<Option<Bytes>, StoreError>);
-
-/// An agent that is served.
-struct Agent {
-    open: Open,
-    certificate: Certificate,
-    inbound: Streaming<v1::AgentMessage>,
-    records: watch::Receiver<Cluster>,
-    /// As the agent was told last.
-    record: Cluster,
-    orders: OrdersWatch,
-    /// Are there orders that were not sent?
-    is_news: bool,
-    /// What the agent had at Hello: left out of the first directive.
-    held: Option<HashSet<ObjectHash>>,
-    /// Asked for, not being read yet.
-    wanted: VecDeque<ObjectHash>,
-    loading: FuturesUnordered<BoxFuture<'static, Loaded>>,
-    /// Questions to the agent.
-    asked: mpsc::Receiver<Ask>,
-    /// Who waits for the answer to which.
-    waits: Option<(u64, oneshot::Sender<v1::ProbeResult>)>,
-}
-
-/// What a stream does next.
-enum Step {
-    Send(ToAgent),
-    /// Says goodbye, then ends with an error.
-    Leave(v1::Goodbye, Failure),
-    Fail(Failure),
-    /// The agent is gone.
-    End,
-}
-
-impl Agent {
-    async fn next(&mut self) -> Step {
-        loop {
-            if std::mem::take(&mut self.is_news)
-                && let Some(directive) = self.directive()
-            {
-                return Step::Send(directive);
-            }
-            self.load();
-            let stopping = self.open.core.stopping.clone();
-            let step = tokio::select! {
-                biased;
-                () = stopping.cancelled() => Some(self.stop()),
-                changed = self.records.changed() => self.take_record(changed.is_ok()),
-                changed = self.orders.changed() => {
-                    self.is_news = changed.is_ok();
-                    // The hub outlives its streams.
-                    (!self.is_news).then_some(Step::Fail(Failure::Stopping))
-                }
-                Some(Ask { probe, answer }) = self.asked.recv() => {
-                    self.waits = Some((probe.id, answer));
-                    Some(Step::Send(ToAgent::Probe(probe)))
-                }
-                Some((hash, loaded)) = self.loading.next() => Some(self.send_object(hash, loaded)),
-                message = self.inbound.message() => match message {
-                    Ok(Some(message)) => self.take(message).err().map(Step::Fail),
-                    Ok(None) | Err(_) => Some(Step::End),
-                },
-            };
-            if let Some(step) = step {
-                return step;
-            }
-        }
-    }
-
-    fn directive(&mut self) -> Option<ToAgent> {
-        let orders = self.orders.borrow_and_update().clone()?;
-        let held = self.held.take().unwrap_or_default();
-        let directive = orders.directive(|hash| held.contains(hash));
-        let metrics = &self.open.core.metrics;
-        metrics.directives.inc();
-        metrics
-            .objects_sent
-            .inc_by(directive.objects.iter().map(|object| object.zstd.len() as u64).sum());
-        Some(ToAgent::Directive(directive))
-    }
-
-    fn stop(&self) -> Step {
-        let goodbye = v1::Goodbye {
-            reason: "the server is stopping".to_owned(),
-            reconnect_after_ms: spread(&self.open.name, RECONNECT_SPREAD_MS),
-        };
-        Step::Leave(goodbye, Failure::Stopping)
-    }
-
-    /// The cluster's record changed, or, when it is not there any more, the cluster was retired or a newer stream took
-    /// over.
-    fn take_record(&mut self, is_there: bool) -> Option<Step> {
-        let name = &self.open.name;
-        let fleet = &self.open.core.state().fleet;
-        if !is_there && !fleet.clusters.contains_key(name) {
-            return Some(Step::Fail(auth::not_enrolled(name, fleet)));
-        }
-        if !is_there {
-            let reason = "a newer stream of this cluster took over: is a second agent running with its certificate?";
-            let goodbye = v1::Goodbye {
-                reason: reason.to_owned(),
-                reconnect_after_ms: REPLACED_RECONNECT_MS,
-            };
-            return Some(Step::Leave(goodbye, Failure::Replaced(reason.to_owned())));
-        }
-        let record = self.records.borrow_and_update().clone();
-        if let Err(failure) = self.certificate.check(name, &record) {
-            let goodbye = v1::Goodbye {
-                reason: failure.to_string(),
-                reconnect_after_ms: 0,
-            };
-            return Some(Step::Leave(goodbye, failure));
-        }
-        let is_moved = record.channel != self.record.channel;
-        let is_told = is_moved
-            || record.record() != self.record.record()
-            || record.orders != self.record.orders
-            || record.revision() != self.record.revision();
-        if is_moved {
-            self.orders = self.open.core.hub.orders(&record.channel);
-            self.is_news = true;
-        }
-        self.record = record;
-        is_told.then(|| Step::Send(welcome(name, &self.record)))
-    }
-
-    /// Begins to read what was asked for, a few at a time.
-    fn load(&mut self) {
-        while self.loading.len() < LOADING
-            && let Some(hash) = self.wanted.pop_front()
-        {
-            let objects = Arc::clone(&self.open.core.objects);
-            self.loading
-                .push(Box::pin(async move { (hash, objects.compressed(&hash).await) }));
-        }
-    }
-
-    fn send_object(&self, hash: ObjectHash, loaded: Result<Option<Bytes>, StoreError>) -> Step {
-        match loaded {
-            Ok(zstd) => {
-                let zstd = zstd.unwrap_or_default();
-                self.open.core.metrics.objects_sent.inc_by(zstd.len() as u64);
-                Step::Send(ToAgent::Object(v1::Object {
-                    hash: to_hash(&hash),
-                    zstd,
-                }))
-            }
-            Err(error) => Step::Fail(error.into()),
-        }
-    }
-
-    fn take(&mut self, message: v1::AgentMessage) -> Result<(), Failure> {
-        match message.message {
-            Some(FromAgent::Want(want)) => {
-                let wanted = hashes(&want.hashes)?;
-                if self.wanted.len() + wanted.len() > MAX_WANTED {
-                    let text = format!("more than {MAX_WANTED} objects wanted: wait for some before asking for more");
-                    return Err(Failure::TooMuch(text));
-                }
-                self.wanted.extend(wanted);
-            }
-            Some(FromAgent::Status(status)) => {
-                let Open { core, name, id } = &self.open;
-                match ClusterStatus::try_from(status) {
-                    Ok(status) => core.table.report(name, *id, status, (core.clock)()),
-                    // The cluster still needs its directives.
-                    Err(error) => tracing::warn!(cluster = %name, %error, "a report makes no sense"),
-                }
-            }
-            Some(FromAgent::ProbeResult(result)) => {
-                if let Some((_, answer)) = self.waits.take_if(|(id, _)| *id == result.id) {
-                    // Whoever asked may have gone away meanwhile.
-                    let _ = answer.send(result);
-                }
-            }
-            Some(FromAgent::Hello(_)) => return Err(Failure::Argument("hello comes once, first".to_owned())),
-            // From a newer agent.
-            None => {}
-        }
-        Ok(())
-    }
-}
-
-/// Spreads clusters over `0..limit` by their names.
-fn spread(cluster: &ClusterName, limit: u32) -> u32 {
-    let hash = ObjectHash::of(cluster.as_str().as_bytes());
-    let [a, b, c, d, ..] = *hash.as_bytes();
-    u32::from_be_bytes([a, b, c, d]) % limit
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clusters_come_back_at_different_times() {
-        let times: HashSet<u32> = (0..50)
-            .map(|n| spread(&format!("c-{n}").parse().unwrap(), 3000))
-            .collect();
-        assert!(times.len() > 40 && times.iter().all(|&ms| ms < 3000));
     }
 }

@@ -1,7 +1,12 @@
 //! The agents' streams.
 
 use bytes::Bytes;
-use driftless_model::{hash::ObjectHash, snapshot::Snapshot};
+use driftless_model::{
+    bundle::{Bundle, MAX_BYTES},
+    delta,
+    hash::ObjectHash,
+    snapshot::Snapshot,
+};
 use driftless_proto::v1::{
     self, AgentMessage, agent_message::Message as FromAgent, server_message::Message as ToAgent,
 };
@@ -49,6 +54,92 @@ async fn agent_is_told_its_record_and_every_newer_directive() {
     assert_eq!(inline, [pushed.snapshot, wire(mail.hash())]);
 }
 
+/// Some hundred lines that do not compress well, and the line `value`.
+fn long(value: &str, noise: usize) -> Bundle {
+    let line = |n: usize| format!("{}\n", ObjectHash::of(format!("{noise} {n}").as_bytes()));
+    let lines: String = (0..700).map(line).collect();
+    bundle("shop", &format!("{lines}{value}"))
+}
+
+/// What an object of a message makes of `base`.
+fn made(object: &v1::Object, base: &Bundle) -> Vec<u8> {
+    assert_eq!(object.base, wire(base.hash()));
+    delta::decode(&base.encode(), &object.zstd, MAX_BYTES).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_component_comes_as_a_delta_from_what_the_channel_had() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let mut stream = rig.agent("edge", "prod").await.sync(&rig).await.unwrap();
+    let old = rig
+        .agent("old", "prod")
+        .await
+        .sync_saying(&rig, v1::Hello::default())
+        .await;
+    let mut old = old.unwrap();
+    stream.welcome().await;
+    old.welcome().await;
+    let (first, second) = (long("1", 0), long("2", 0));
+    let before = rig.push("prod", &first).await;
+    stream.directive_for(&before.snapshot).await;
+    let after = rig.push("prod", &second).await;
+    let message = stream.directive_for(&after.snapshot).await;
+    let [snapshot, shop] = &message.objects[..] else {
+        panic!("{} objects", message.objects.len());
+    };
+    assert_eq!((&snapshot.hash, &snapshot.base), (&after.snapshot, &before.snapshot));
+    assert_eq!(shop.hash, wire(second.hash()));
+    assert!(shop.zstd.len() < 100, "{}", shop.zstd.len());
+    assert_eq!(made(shop, &first), second.encode());
+    // Agents from before there were deltas ask for what they lack.
+    assert!(old.directive_for(&after.snapshot).await.objects.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_with_any_base_gets_what_it_lacks() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let versions = [long("1", 0), long("2", 0), long("3", 0), long("4", 0)];
+    let mut snapshots = Vec::new();
+    for version in &versions {
+        snapshots.push(rig.push("prod", version).await.snapshot);
+    }
+    let agent = rig.agent("edge", "prod").await;
+    // Three versions behind.
+    let held = vec![snapshots[0].clone(), wire(versions[0].hash())];
+    let mut stream = agent.sync_holding(&rig, held).await.unwrap();
+    let last = snapshots[3].clone();
+    stream.welcome().await;
+    assert!(stream.directive_for(&last).await.objects.is_empty());
+    let target = wire(versions[3].hash());
+    let none = Bytes::new();
+    let collected = wire(ObjectHash::of(b"collected long ago"));
+    for base in [wire(versions[0].hash()), none, collected] {
+        let want = v1::Want {
+            hashes: vec![target.clone()],
+            bases: vec![base.clone()],
+        };
+        stream.send(FromAgent::Want(want)).await;
+        let ToAgent::Object(object) = stream.next().await.unwrap() else {
+            panic!("not an object");
+        };
+        assert_eq!(object.hash, target);
+        if base == wire(versions[0].hash()) {
+            assert_eq!(made(&object, &versions[0]), versions[3].encode());
+        } else {
+            assert!(object.base.is_empty());
+            assert_eq!(zstd::decode_all(&object.zstd[..]).unwrap(), versions[3].encode());
+        }
+    }
+    let lopsided = v1::Want {
+        hashes: vec![target.clone()],
+        bases: vec![target.clone(), target],
+    };
+    stream.send(FromAgent::Want(lopsided)).await;
+    assert_refused(stream.next().await, Code::InvalidArgument, &["want.bases", "2 for 1"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn push_to_another_channel_does_not_reach_the_agent() {
     let rig = Rig::start().await;
@@ -70,20 +161,21 @@ async fn what_the_agent_holds_is_not_sent_again() {
     let mut first = agent.sync(&rig).await.unwrap();
     first.welcome().await;
     first.directive().await;
-    let shop = bundle("shop", "1");
-    let pushed = rig.push("prod", &shop).await;
-    first.directive().await;
-    let mut stream = agent.sync_holding(&rig, vec![wire(shop.hash())]).await.unwrap();
-    stream.welcome().await;
-    let inline: Vec<_> = stream
-        .directive()
-        .await
-        .1
-        .objects
-        .into_iter()
-        .map(|object| object.hash)
-        .collect();
-    assert_eq!(inline, [pushed.snapshot]);
+    let before = rig.push("prod", &bundle("shop", "1")).await.snapshot;
+    first.directive_for(&before).await;
+    let shop = bundle("shop", "2");
+    let current = rig.push("prod", &shop).await.snapshot;
+    first.directive_for(&current).await;
+    for (held, sent) in [
+        (vec![current.clone(), wire(shop.hash())], vec![]),
+        (vec![before.clone()], vec![current.clone(), wire(shop.hash())]),
+    ] {
+        let mut stream = agent.sync_holding(&rig, held).await.unwrap();
+        stream.welcome().await;
+        let (_, message) = stream.directive().await;
+        let inline: Vec<_> = message.objects.into_iter().map(|object| object.hash).collect();
+        assert_eq!(inline, sent);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +197,7 @@ async fn objects_are_fetched_by_hash_large_ones_too() {
     let none = wire(ObjectHash::of(b"none"));
     let want = v1::Want {
         hashes: vec![wire(large.hash()), none.clone()],
+        ..v1::Want::default()
     };
     stream.send(FromAgent::Want(want)).await;
     for _ in 0..2 {
@@ -126,12 +219,9 @@ async fn agent_that_does_not_read_skips_to_the_newest() {
     quick.welcome().await;
     let mut client = rig.publish().await;
     let mut last = Bytes::new();
-    let noise: String = (0..700)
-        .map(|n| ObjectHash::of(&[n as u8, (n >> 8) as u8]).to_string())
-        .collect();
     for n in 0..60 {
-        // As large as may go inline, to fill all buffers on the way.
-        let shop = bundle("shop", &format!("{noise}{n}"));
+        // As large as may go inline, and of no use to each other, to fill all buffers on the way.
+        let shop = long("", n);
         upload(&mut client, &shop).await.unwrap();
         last = client
             .publish(crate::support::publish_request("prod", &shop))
@@ -222,7 +312,7 @@ async fn stream_begins_with_one_hello() {
     rig.create_channel("prod").await;
     let agent = rig.agent("edge", "prod").await;
     let (sender, receiver) = mpsc::channel(4);
-    let want = v1::Want { hashes: Vec::new() };
+    let want = v1::Want::default();
     sender
         .send(AgentMessage {
             message: Some(FromAgent::Want(want)),

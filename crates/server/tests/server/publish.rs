@@ -448,12 +448,13 @@ async fn what_is_not_a_sound_bundle_is_not_stored() {
     let cut = v1::Object {
         hash: wire(good.hash()),
         zstd: object(&good.encode()).zstd.slice(..10),
+        ..v1::Object::default()
     };
     assert_refused(put(cut).await, Code::InvalidArgument, &["decompressed"]);
     assert_refused(put(object(b"hello\n")).await, Code::InvalidArgument, &["header"]);
     let short = v1::Object {
         hash: vec![1].into(),
-        zstd: bytes::Bytes::new(),
+        ..v1::Object::default()
     };
     assert_refused(put(short).await, Code::InvalidArgument, &["32 bytes"]);
     let secret = concat!(

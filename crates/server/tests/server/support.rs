@@ -219,6 +219,7 @@ impl Agent {
         let hello = v1::Hello {
             agent_version: "test".to_owned(),
             held,
+            takes_deltas: true,
             ..v1::Hello::default()
         };
         self.sync_saying(rig, hello).await
@@ -321,6 +322,7 @@ pub(crate) fn object(bytes: &[u8]) -> v1::Object {
     v1::Object {
         hash: wire(ObjectHash::of(bytes)),
         zstd: zstd::encode_all(bytes, 3).unwrap().into(),
+        ..v1::Object::default()
     }
 }
 

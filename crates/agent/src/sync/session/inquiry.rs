@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use driftless_model::{
     bundle::Bundle,
     hash::ObjectHash,
@@ -18,8 +17,8 @@ use driftless_model::{
 };
 use driftless_proto::{self as proto, v1};
 
-use super::{Action, Session, WANT};
-use crate::object;
+use super::{Action, Content, Session, WANT, Wanted};
+use crate::object::{self, Bad, Packed};
 
 /// No answer takes longer, whatever the server has time for.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -80,17 +79,19 @@ impl Session {
     }
 
     /// Takes an object, if a probe waits for it.
-    pub(super) fn inquire(&mut self, hash: ObjectHash, zstd: &Bytes) -> Vec<Action> {
+    pub(super) fn inquire(&mut self, hash: ObjectHash, packed: &Packed) -> Vec<Action> {
         let Some(inquiry) = &mut self.inquiry else {
             return Vec::new();
         };
         if !inquiry.wanted.remove(&hash) {
             return Vec::new();
         }
-        let taken = if zstd.is_empty() {
+        let taken = if packed.zstd.is_empty() {
             Err(format!("the server does not have object {}", hash.short()))
         } else {
-            inquiry.take(hash, zstd.clone()).map_err(|error| error.to_string())
+            inquiry
+                .take(hash, packed.clone(), &self.content)
+                .map_err(|error| error.to_string())
         };
         match taken {
             Ok(()) if !inquiry.wanted.is_empty() => Vec::new(),
@@ -137,17 +138,20 @@ impl Session {
             return vec![action];
         }
         inquiry.wanted.clone_from(&missing);
-        let missing: Vec<_> = missing.into_iter().collect();
+        // From none of what is held: that goes on being replaced while the answers come.
+        let missing: Vec<_> = missing.into_iter().map(|hash| Wanted { hash, base: None }).collect();
         missing.chunks(WANT).map(|chunk| Action::Want(chunk.to_vec())).collect()
     }
 }
 
 impl Inquiry {
-    fn take(&mut self, hash: ObjectHash, zstd: Bytes) -> Result<(), object::Bad> {
+    fn take(&mut self, hash: ObjectHash, packed: Packed, held: &Content) -> Result<(), Bad> {
+        let verified = held.verify(hash, packed)?;
+        let (_, content) = verified.ok_or_else(|| Bad::Compression(hash.short()))?;
         if hash == self.hash {
-            self.snapshot = Some(object::snapshot(hash, zstd)?.1);
+            self.snapshot = Some(object::snapshot(hash, &content)?);
         } else {
-            self.bundles.insert(hash, object::bundle(hash, zstd, None)?.1);
+            self.bundles.insert(hash, object::bundle(hash, &content, None)?);
         }
         Ok(())
     }

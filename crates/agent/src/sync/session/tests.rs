@@ -1,14 +1,16 @@
 //! What a session makes of good and of bad servers.
 
 use driftless_model::{
+    bundle::Bundle,
     manifest::Manifest,
     name::Labels,
-    snapshot::{self, Provenance},
+    snapshot::{self, Provenance, Snapshot},
 };
 use serde_json::json;
 
 use super::*;
 
+mod deltas;
 mod probes;
 
 fn pack(content: &[u8]) -> Bytes {
@@ -40,6 +42,7 @@ fn object(content: &[u8]) -> v1::Object {
     v1::Object {
         hash: proto::to_hash(&ObjectHash::of(content)),
         zstd: pack(content),
+        ..v1::Object::default()
     }
 }
 
@@ -86,7 +89,7 @@ fn welcomed() -> Session {
 
 fn wanted(actions: &[Action]) -> Vec<ObjectHash> {
     let wants = actions.iter().filter_map(|action| match action {
-        Action::Want(hashes) => Some(hashes.clone()),
+        Action::Want(wanted) => Some(wanted.iter().map(|wanted| wanted.hash)),
         _ => None,
     });
     wants.flatten().collect()

@@ -1,0 +1,288 @@
+//! One agent that has said Hello: what it is told, and what becomes of what it says.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    pin::Pin,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use driftless_model::{fleet::Cluster, hash::ObjectHash, name::ClusterName, status::ClusterStatus};
+use driftless_proto::{from_orders, from_vars, opt_hash, v1};
+use driftless_store::Error as StoreError;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::Streaming;
+use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
+
+use crate::{
+    auth::{self, Certificate},
+    failure::Failure,
+    frame::Frame,
+    hub::{Ask, Holder, OrdersWatch},
+    objects::Packed,
+    services::{Core, hashes},
+};
+
+/// Objects that are read for one agent at once.
+const LOADING: usize = 2;
+/// Objects that one agent may wait for.
+const MAX_WANTED: usize = 20_000;
+/// Agents of a server that stops come back spread over this time.
+const RECONNECT_SPREAD_MS: u32 = 3000;
+/// Two agents with one certificate would otherwise push each other out all the time.
+const REPLACED_RECONNECT_MS: u32 = 60_000;
+
+pub(super) fn welcome(name: &ClusterName, record: &Cluster) -> Frame {
+    Frame::new(ToAgent::Welcome(v1::Welcome {
+        cluster: name.to_string(),
+        channel: record.channel.to_string(),
+        labels: record.labels.clone(),
+        vars: from_vars(&record.vars),
+        revision: record.revision(),
+        orders: from_orders(&record.orders),
+    }))
+}
+
+/// An open stream on hub and table; takes itself off both when it is dropped, however the connection ends.
+pub(super) struct Open {
+    pub(super) core: Arc<Core>,
+    pub(super) name: ClusterName,
+    pub(super) id: u64,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.core.hub.close(&self.name, self.id);
+        self.core.table.disconnected(&self.name, self.id, (self.core.clock)());
+        if !self.core.state().fleet.clusters.contains_key(&self.name) {
+            self.core.table.forget(&self.name);
+        }
+        tracing::debug!(cluster = %self.name, "agent disconnected");
+    }
+}
+
+/// An object that was asked for; `None` when the store does not have it.
+type Loaded = (ObjectHash, Result<Option<Packed>, StoreError>);
+
+/// An agent that is served.
+pub(super) struct Agent {
+    pub(super) open: Open,
+    pub(super) certificate: Certificate,
+    pub(super) inbound: Streaming<v1::AgentMessage>,
+    pub(super) records: watch::Receiver<Cluster>,
+    /// As the agent was told last.
+    pub(super) record: Cluster,
+    pub(super) orders: OrdersWatch,
+    /// Are there orders that were not sent?
+    pub(super) is_news: bool,
+    pub(super) takes_deltas: bool,
+    /// What the agent had at Hello, until the first directive.
+    pub(super) held: Option<HashSet<ObjectHash>>,
+    /// Asked for, each with the base that was offered, and not being read yet.
+    pub(super) wanted: VecDeque<(ObjectHash, Option<ObjectHash>)>,
+    pub(super) loading: FuturesUnordered<BoxFuture<'static, Loaded>>,
+    /// Questions to the agent.
+    pub(super) asked: mpsc::Receiver<Box<Ask>>,
+    /// Who waits for the answer to which.
+    pub(super) waits: Option<(u64, oneshot::Sender<v1::ProbeResult>)>,
+    pub(super) stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// What a stream does next.
+pub(super) enum Step {
+    Send(Frame),
+    /// Says goodbye, then ends with an error.
+    Leave(v1::Goodbye, Failure),
+    Fail(Failure),
+    /// The agent is gone.
+    End,
+}
+
+impl Agent {
+    pub(super) async fn next(&mut self) -> Step {
+        loop {
+            if std::mem::take(&mut self.is_news)
+                && let Some(directive) = self.directive()
+            {
+                return Step::Send(directive);
+            }
+            self.load();
+            let step = tokio::select! {
+                biased;
+                () = self.stopping.as_mut() => Some(stop(&self.open.name)),
+                changed = self.records.changed() => self.take_record(changed.is_ok()),
+                changed = self.orders.changed() => {
+                    self.is_news = changed.is_ok();
+                    // The hub outlives its streams.
+                    (!self.is_news).then_some(Step::Fail(Failure::Stopping))
+                }
+                Some(ask) = self.asked.recv() => {
+                    let Ask { probe, answer } = *ask;
+                    self.waits = Some((probe.id, answer));
+                    Some(Step::Send(Frame::new(ToAgent::Probe(probe))))
+                }
+                Some((hash, loaded)) = self.loading.next() => Some(self.send_object(hash, loaded)),
+                message = self.inbound.message() => match message {
+                    Ok(Some(message)) => self.take(message).err().map(Step::Fail),
+                    Ok(None) | Err(_) => Some(Step::End),
+                },
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    fn directive(&mut self) -> Option<Frame> {
+        let orders = self.orders.borrow_and_update().clone()?;
+        let held = self.held.take();
+        let (frame, bytes) = orders.directive(Holder {
+            takes_deltas: self.takes_deltas,
+            held: held.as_ref(),
+        });
+        let metrics = &self.open.core.metrics;
+        metrics.directives.inc();
+        metrics.objects_sent.inc_by(bytes);
+        Some(frame)
+    }
+
+    /// The cluster's record changed, or, when it is not there any more, the cluster was retired or a newer stream took
+    /// over.
+    fn take_record(&mut self, is_there: bool) -> Option<Step> {
+        let name = &self.open.name;
+        let fleet = &self.open.core.state().fleet;
+        if !is_there && !fleet.clusters.contains_key(name) {
+            return Some(Step::Fail(auth::not_enrolled(name, fleet)));
+        }
+        if !is_there {
+            let reason = "a newer stream of this cluster took over: is a second agent running with its certificate?";
+            let goodbye = v1::Goodbye {
+                reason: reason.to_owned(),
+                reconnect_after_ms: REPLACED_RECONNECT_MS,
+            };
+            return Some(Step::Leave(goodbye, Failure::Replaced(reason.to_owned())));
+        }
+        let record = self.records.borrow_and_update().clone();
+        if let Err(failure) = self.certificate.check(name, &record) {
+            let goodbye = v1::Goodbye {
+                reason: failure.to_string(),
+                reconnect_after_ms: 0,
+            };
+            return Some(Step::Leave(goodbye, failure));
+        }
+        let is_moved = record.channel != self.record.channel;
+        let is_told = is_moved
+            || record.record() != self.record.record()
+            || record.orders != self.record.orders
+            || record.revision() != self.record.revision();
+        if is_moved {
+            self.orders = self.open.core.hub.orders(&record.channel);
+            self.is_news = true;
+        }
+        self.record = record;
+        is_told.then(|| Step::Send(welcome(name, &self.record)))
+    }
+
+    /// Begins to read what was asked for, a few at a time.
+    fn load(&mut self) {
+        while self.loading.len() < LOADING
+            && let Some((hash, base)) = self.wanted.pop_front()
+        {
+            let objects = Arc::clone(&self.open.core.objects);
+            self.loading.push(Box::pin(
+                async move { (hash, objects.packed(&hash, base.as_ref()).await) },
+            ));
+        }
+    }
+
+    fn send_object(&self, hash: ObjectHash, loaded: Result<Option<Packed>, StoreError>) -> Step {
+        match loaded {
+            Ok(Some(Packed { zstd, base })) => {
+                self.open.core.metrics.objects_sent.inc_by(zstd.len() as u64);
+                Step::Send(Frame::object(&hash, base.as_ref(), zstd))
+            }
+            Ok(None) => Step::Send(Frame::object(&hash, None, Bytes::new())),
+            Err(error) => Step::Fail(error.into()),
+        }
+    }
+
+    fn take(&mut self, message: v1::AgentMessage) -> Result<(), Failure> {
+        match message.message {
+            Some(FromAgent::Want(want)) => {
+                let wanted = wanted(&want)?;
+                if self.wanted.len() + wanted.len() > MAX_WANTED {
+                    let text = format!("more than {MAX_WANTED} objects wanted: wait for some before asking for more");
+                    return Err(Failure::TooMuch(text));
+                }
+                self.wanted.extend(wanted);
+            }
+            Some(FromAgent::Status(status)) => {
+                let Open { core, name, id } = &self.open;
+                match ClusterStatus::try_from(status) {
+                    Ok(status) => core.table.report(name, *id, status, (core.clock)()),
+                    // The cluster still needs its directives.
+                    Err(error) => tracing::warn!(cluster = %name, %error, "a report makes no sense"),
+                }
+            }
+            Some(FromAgent::ProbeResult(result)) => {
+                if let Some((_, answer)) = self.waits.take_if(|(id, _)| *id == result.id) {
+                    // Whoever asked may have gone away meanwhile.
+                    let _ = answer.send(result);
+                }
+            }
+            Some(FromAgent::Hello(_)) => return Err(Failure::Argument("hello comes once, first".to_owned())),
+            // From a newer agent.
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+/// What was asked for, each with its base if one was offered.
+fn wanted(want: &v1::Want) -> Result<Vec<(ObjectHash, Option<ObjectHash>)>, Failure> {
+    let wanted = hashes(&want.hashes)?;
+    if want.bases.is_empty() {
+        return Ok(wanted.into_iter().map(|hash| (hash, None)).collect());
+    }
+    if want.bases.len() != wanted.len() {
+        let text = format!(
+            "want.bases: {} for {} hashes: one for each, or none at all",
+            want.bases.len(),
+            wanted.len()
+        );
+        return Err(Failure::Argument(text));
+    }
+    let base = |base| opt_hash("want.bases", Some(base).filter(|base: &&Bytes| !base.is_empty()));
+    let bases: Vec<_> = want.bases.iter().map(base).collect::<Result<_, _>>()?;
+    Ok(wanted.into_iter().zip(bases).collect())
+}
+
+fn stop(name: &ClusterName) -> Step {
+    let goodbye = v1::Goodbye {
+        reason: "the server is stopping".to_owned(),
+        reconnect_after_ms: spread(name, RECONNECT_SPREAD_MS),
+    };
+    Step::Leave(goodbye, Failure::Stopping)
+}
+
+/// Spreads clusters over `0..limit` by their names.
+fn spread(cluster: &ClusterName, limit: u32) -> u32 {
+    let hash = ObjectHash::of(cluster.as_str().as_bytes());
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    u32::from_be_bytes([a, b, c, d]) % limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_come_back_at_different_times() {
+        let times: HashSet<u32> = (0..50)
+            .map(|n| spread(&format!("c-{n}").parse().unwrap(), 3000))
+            .collect();
+        assert!(times.len() > 40 && times.iter().all(|&ms| ms < 3000));
+    }
+}
