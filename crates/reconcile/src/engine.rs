@@ -54,7 +54,7 @@ use driftless_model::{
 use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
     sync::{mpsc, watch as channel},
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -95,7 +95,7 @@ enum Timer {
 
 /// What a worker did.
 enum Done {
-    Applied(work::Applied),
+    Applied(Box<work::Applied>),
     Pruned(work::Pruned),
     Found(Vec<(KindKey, crate::discovery::Found)>),
     ParentsRead(Result<Vec<crate::applyset::Parent>, crate::api::Failure>),

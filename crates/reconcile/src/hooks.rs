@@ -44,9 +44,9 @@ pub(crate) struct Run {
     /// What failed first.
     #[serde(default)]
     pub(crate) failed: Option<Failed>,
-    /// Its objects did not get healthy in time.
-    #[serde(default)]
-    pub(crate) late: bool,
+    /// Something of it was refused again and again, or did not get healthy in time.
+    #[serde(default, alias = "late")]
+    pub(crate) failing: bool,
 }
 
 /// A hook that failed.
@@ -66,7 +66,7 @@ impl Run {
             stage: Stage::Before,
             done: BTreeSet::new(),
             failed: None,
-            late: false,
+            failing: false,
         }
     }
 
@@ -88,12 +88,20 @@ impl Run {
         }
     }
 
-    /// The hooks that run now: of those left in the phase the ones of the lowest weight.
+    /// The hooks that run now: of those left in the phase the ones of the lowest weight. Those of a failure run beside
+    /// them while it is not certain: what was refused may be taken yet.
     pub(crate) fn active<'a>(&self, hooks: &[(&'a ManifestId, &Hook)]) -> Vec<(Phase, &'a ManifestId)> {
-        let is_left = |phase| hooks.iter().any(|(id, hook)| self.is_left(phase, id, hook));
-        let late = self.late && self.stage == Stage::Objects && is_left(Phase::SyncFail);
-        let phase = if late { Some(Phase::SyncFail) } else { self.phase() };
-        let Some(phase) = phase else { return Vec::new() };
+        let mut active: Vec<_> = self.phase().into_iter().flat_map(|it| self.next(it, hooks)).collect();
+        if self.failing && self.failed.is_none() && self.stage != Stage::Over {
+            let mut beside = self.next(Phase::SyncFail, hooks);
+            beside.retain(|(_, id)| active.iter().all(|(_, it)| it != id));
+            active.extend(beside);
+        }
+        active
+    }
+
+    /// Of the hooks left in a phase the ones of the lowest weight.
+    fn next<'a>(&self, phase: Phase, hooks: &[(&'a ManifestId, &Hook)]) -> Vec<(Phase, &'a ManifestId)> {
         let left = || hooks.iter().filter(|(id, hook)| self.is_left(phase, id, hook));
         let first = left().map(|(_, hook)| hook.weight).min();
         left()
@@ -216,8 +224,31 @@ mod tests {
     }
 
     #[test]
+    fn hooks_of_a_failure_run_beside_the_others_while_it_is_not_certain() {
+        let ids = [id("a"), id("b"), id("c")];
+        let all = [hook("Sync", "0"), hook("SyncFail", "0"), hook("Sync,SyncFail", "0")];
+        let hooks: Vec<_> = ids.iter().zip(&all).collect();
+        let mut run = run();
+        run.failing = true;
+        run.advance(&hooks, false);
+        let both = [
+            (Phase::Sync, &ids[0]),
+            (Phase::Sync, &ids[2]),
+            (Phase::SyncFail, &ids[1]),
+        ];
+        assert_eq!(run.active(&hooks), both);
+        run.end(Phase::SyncFail, &ids[1], None);
+        run.end(Phase::Sync, &ids[0], None);
+        run.end(Phase::Sync, &ids[2], None);
+        assert_eq!(run.active(&hooks), [(Phase::SyncFail, &ids[2])]);
+        assert!(run.advance(&hooks, true));
+        assert_eq!((run.stage, run.active(&hooks)), (Stage::Over, Vec::new()));
+    }
+
+    #[test]
     fn run_reads_back() {
         let mut run = run();
+        run.failing = true;
         run.end(Phase::PreSync, &id("a"), Some("x".to_owned()));
         let text = serde_json::to_string(&run).unwrap();
         assert_eq!(serde_json::from_str::<Run>(&text).unwrap(), run);

@@ -72,6 +72,11 @@ impl Refusal {
                 .is_some_and(|details| details.kind == "namespaces")
     }
 
+    /// Is it the object that is refused, as it is and to whom it comes from, and not this moment or a person's answer?
+    pub(crate) fn rejects_object(&self) -> bool {
+        matches!(self.code, 400 | 403 | 405 | 413 | 415 | 422) || self.lacks_namespace()
+    }
+
     fn text(&self) -> String {
         let message = self.status.message.trim();
         if message.is_empty() {

@@ -23,6 +23,10 @@ use crate::{
     plan::Cause,
 };
 
+/// An object that was refused so often in a row makes its version one that fails. What it needed may have come a little
+/// later than itself: the tries before are over in some ten seconds.
+const REFUSALS: u32 = 5;
+
 impl Engine {
     /// A component's version has hooks: goes on with the run of this version, or begins one.
     pub(super) fn begin_hooks(&mut self, key: ComponentKey, version: ObjectHash, keys: Vec<Key>, was_applied: bool) {
@@ -124,14 +128,24 @@ impl Engine {
         }
     }
 
-    /// A wave was waited for too long: that is a failure as well.
-    pub(super) fn note_late(&mut self, key: ComponentKey) {
+    /// An object of the version was refused. When it was refused often enough, that is a failure as well.
+    pub(super) fn note_refused(&mut self, key: Key) {
+        let Some(entry) = self.state.entry(key).filter(|entry| entry.failures >= REFUSALS) else {
+            return;
+        };
+        if let Some(component) = entry.desired.as_ref().map(|desired| desired.component) {
+            self.note_failing(component);
+        }
+    }
+
+    /// The version does not get where it should be: something of it is refused, or was waited for too long.
+    pub(super) fn note_failing(&mut self, key: ComponentKey) {
         let now = (self.clock)();
         if let Some(hooks) = &mut self.state.component_mut(key).hooks
-            && hooks.run.stage == Stage::Objects
-            && !hooks.run.late
+            && hooks.run.stage != Stage::Over
+            && !hooks.run.failing
         {
-            hooks.run.late = true;
+            hooks.run.failing = true;
             hooks.changed(now);
             self.hooks_due.insert(key);
             self.record_now(key);
@@ -199,13 +213,13 @@ impl Engine {
                 }
             }
             let result = answer.map(|object| reader.read(&object, &resource.group, &resource.kind));
-            Done::Applied(work::Applied {
+            Done::Applied(Box::new(work::Applied {
                 key,
                 digest,
                 cause: Cause::Changed,
                 before: None,
                 result,
-            })
+            }))
         });
         self.mark_busy(key);
     }

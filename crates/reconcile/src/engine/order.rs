@@ -77,7 +77,7 @@ impl Engine {
         component.waves.progress = None;
         let passed = component.waves.pass();
         if passed.is_some() {
-            self.note_late(key);
+            self.note_failing(key);
         }
         let component = self.state.component(key);
         tracing::warn!(component = %component.name, wave = passed.as_ref().map(|(wave, _)| wave), "not waited for any longer");

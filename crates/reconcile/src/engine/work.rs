@@ -108,13 +108,13 @@ impl Engine {
             };
             let answer = apply.carry_out().await;
             let result = answer.map(|object| reader.read(&object, &resource.group, &resource.kind));
-            Done::Applied(Applied {
+            Done::Applied(Box::new(Applied {
                 key,
                 digest,
                 cause,
                 before,
                 result,
-            })
+            }))
         });
         // Until the answer comes, the watch may bring either.
         self.expected.set(&id, None);
@@ -225,6 +225,10 @@ impl Engine {
                     self.heed(kind, &failure, begun);
                 }
                 self.on_failed(key, "ApplyFailed", &failure);
+                // What fails as drift is repaired is none of the version's own.
+                if cause == Cause::Changed && failure.refusal().is_some_and(Refusal::rejects_object) {
+                    self.note_refused(key);
+                }
                 self.touch(key);
             }
         }

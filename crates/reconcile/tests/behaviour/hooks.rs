@@ -247,3 +247,89 @@ async fn hook_of_a_release_of_another_tool_stays_until_the_component_adopts() {
     let live = other.get(&hook("before", "", "")).await.unwrap();
     assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "a:1");
 }
+
+/// A Deployment that no API server takes when its Pods have other labels than it looks for.
+fn deployment(pods: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": pods}}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_object_starts_the_hooks_of_a_failure_once_per_version() {
+    let (cluster, other) = simulated();
+    let of = |value: &str, pods: &str| {
+        let cry = job(
+            "cry",
+            "a:1",
+            &json!({"argocd.argoproj.io/hook": "SyncFail",
+            "argocd.argoproj.io/hook-delete-policy": "HookSucceeded"}),
+        );
+        let after = hook("after", "PostSync", "a:1");
+        view(&[(
+            "shop",
+            &[namespace("shop"), config_map("a", value), deployment(pods), cry, after],
+        )])
+    };
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(of("1", "other"));
+    let report = running
+        .until("refused", |report| {
+            report.components.len() == 1 && has(report, "shop", "ApplyFailed")
+        })
+        .await;
+    assert!(
+        problem_with(&report, "shop", "ApplyFailed")
+            .unwrap()
+            .message
+            .contains("selector")
+    );
+    assert_eq!(cluster.requests().count("create", "jobs"), 0);
+    time_passes(Duration::from_secs(60)).await;
+    assert_eq!(cluster.requests().count("create", "jobs"), 1);
+    // Its delete policy is obeyed, and nothing waits for it.
+    assert_eq!(cluster.requests().count("delete", "jobs"), 1);
+    assert!(other.get(&config_map("a", "")).await.is_some());
+
+    // Neither further refusals nor a restart run it again.
+    time_passes(Duration::from_secs(3600)).await;
+    running.stop().await;
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(of("1", "other"));
+    time_passes(Duration::from_secs(3600)).await;
+    assert_eq!(cluster.requests().count("create", "jobs"), 1);
+
+    // A version that is refused too does, and one that is taken does not.
+    running.handle.set_desired(of("2", "other"));
+    time_passes(Duration::from_secs(600)).await;
+    assert_eq!(cluster.requests().count("create", "jobs"), 2);
+    running.converge(&of("3", "web")).await;
+    time_passes(Duration::from_secs(600)).await;
+    assert!(other.get(&hook("after", "", "")).await.is_some());
+    assert_eq!(cluster.requests().count("create", "jobs"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_hook_is_a_failure_and_a_conflict_is_none() {
+    let (cluster, other) = simulated();
+    other.create(&namespace("shop")).await;
+    other.apply(&config_map("a", "theirs"), "somebody").await;
+    let running = Running::start(cluster.client());
+    let cry = hook("cry", "SyncFail", "a:1");
+    running
+        .handle
+        .set_desired(view(&[("shop", &[config_map("a", "1"), cry.clone()])]));
+    time_passes(Duration::from_secs(3600)).await;
+    let report = running.handle.report().borrow().clone();
+    assert!(has(&report, "shop", "FieldConflict"));
+    assert!(other.get(&cry).await.is_none());
+
+    let mut refused = deployment("other");
+    refused["metadata"]["annotations"] = json!({"argocd.argoproj.io/hook": "PreSync"});
+    running
+        .handle
+        .set_desired(view(&[("shop", &[config_map("a", "1"), cry.clone(), refused])]));
+    time_passes(Duration::from_secs(60)).await;
+    assert!(other.get(&cry).await.is_some());
+    assert!(other.get(&deployment("")).await.is_none());
+}
