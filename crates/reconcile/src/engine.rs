@@ -221,7 +221,10 @@ impl Engine {
         self.read_parents();
         loop {
             self.tend_hooks();
-            self.dispatch();
+            if self.dispatch() {
+                // What was begun is on its way before anything is told of it.
+                yield_now().await;
+            }
             self.tell(Instant::now());
             let wake = self.timers.first().map(|(at, _)| *at);
             tokio::select! {
@@ -243,7 +246,7 @@ impl Engine {
 
     fn on_done(&mut self, done: Done) {
         match done {
-            Done::Applied(applied) => self.on_applied(applied),
+            Done::Applied(applied) => self.on_applied(*applied),
             Done::Pruned(pruned) => self.on_pruned(pruned),
             Done::Found(found) => self.on_found(found),
             Done::ParentsRead(parents) => self.on_parents_read(parents),
@@ -307,7 +310,9 @@ impl Engine {
     fn touch(&mut self, key: Key) {
         self.note_deleting(key);
         let recounts = self.state.settle(key);
+        let set_free = self.state.note_leaving(key);
         self.consider(key);
+        set_free.into_iter().for_each(|key| self.consider(key));
         self.hooks_due.extend(self.state.hook_owner(key));
         if !self.state.holds_back(key) {
             self.open(Gate::Entry(key));

@@ -53,6 +53,8 @@ pub(crate) struct Seen {
     pub(crate) outcome: Outcome,
     /// Its wave.
     pub(crate) wave: i32,
+    /// What it depends on.
+    pub(crate) after: Option<Box<[ManifestId]>>,
     /// For which run it was made, if it is a hook.
     pub(crate) run: Option<Box<str>>,
     /// Why, unless it is current.
@@ -105,6 +107,10 @@ impl Reader {
             health: assessment.health,
             outcome: health::outcome(object, assessment.health),
             wave: order::wave(object).unwrap_or_default(),
+            after: order::depends_on(object)
+                .ok()
+                .filter(|on| !on.is_empty())
+                .map(Into::into),
             run: run(metadata),
             message: assessment.message,
             unexpected: None,

@@ -1,18 +1,23 @@
 //! In which order objects come, and what runs before them.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use driftless_tests::{
     TestCluster, World, behaviour_suite, eventually,
     fixture::{config_map, deployment, stream},
     world::SOON,
 };
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::ConfigMap};
-use kube::Api;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use serde_json::{Value, json};
 
 behaviour_suite!(
     wave_follows_the_deployment_before_it,
     hook_that_succeeds_lets_its_component_go_on_and_one_that_fails_does_not,
+    object_that_is_refused_starts_the_hook_of_a_failure_once,
+    what_left_goes_after_what_depended_on_it,
 );
 
 fn annotated(mut object: Value, key: &str, value: &str) -> Value {
@@ -79,4 +84,88 @@ async fn hook_that_succeeds_lets_its_component_go_on_and_one_that_fails_does_not
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client()?, world.namespace());
     assert_eq!(maps.get("one").await?.data.unwrap_or_default()["key"], "1");
     Ok(())
+}
+
+async fn object_that_is_refused_starts_the_hook_of_a_failure_once(cluster: &dyn TestCluster) -> Result<()> {
+    let world = World::new(cluster, "refused").await?;
+    let _agent = world.agent().await?;
+    let fixed = |value: &str| {
+        let mut map = config_map("fixed", value);
+        map["immutable"] = json!(true);
+        map
+    };
+    let hook = |name: &str, phase: &str| {
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+            "spec": {"template": {"spec": {"restartPolicy": "Never",
+                "containers": [{"name": "a", "image": "example.com/a:1"}]}}}});
+        annotated(job, "argocd.argoproj.io/hook", phase)
+    };
+    let objects = |fixed| stream(&[fixed, hook("cry", "SyncFail"), hook("after", "PostSync")]);
+    world.push("refused", &objects(fixed("1"))).await?;
+    world.converged().await?;
+    let jobs: Api<Job> = Api::namespaced(cluster.client()?, world.namespace());
+    eventually(SOON, "the last hook to run", async || {
+        Ok(jobs.get_opt("after").await?.map(drop))
+    })
+    .await?;
+    ensure!(jobs.get_opt("cry").await?.is_none(), "nothing failed");
+
+    world.push("refused", &objects(fixed("2"))).await?;
+    let made = eventually(SOON, "the hook of a failure to run", async || {
+        Ok(jobs.get_opt("cry").await?)
+    })
+    .await?;
+    world
+        .row_where("the refusal to be told", |row| {
+            let told = row.problem_of("ConfigMap", "fixed");
+            told.is_some_and(|problem| problem.reason == "ImmutableField")
+        })
+        .await?;
+    // A version that is taken has no use for it.
+    world.push("refused", &objects(fixed("1"))).await?;
+    world.converged().await?;
+    let after = jobs.get("cry").await?;
+    ensure!(after.metadata.uid == made.metadata.uid, "it ran again");
+    Ok(())
+}
+
+async fn what_left_goes_after_what_depended_on_it(cluster: &dyn TestCluster) -> Result<()> {
+    let world = World::new(cluster, "leaving").await?;
+    let _agent = world.agent().await?;
+    // By their kinds alone the Deployment would go before the ConfigMap.
+    let on = format!("apps/namespaces/{}/Deployment/first", world.namespace());
+    let objects = [
+        deployment("first", "example.com/web:1", 1),
+        annotated(config_map("last", "value"), "config.kubernetes.io/depends-on", &on),
+    ];
+    world.push("leaving", &stream(&objects)).await?;
+    world.healthy().await?;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client()?, world.namespace());
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client()?, world.namespace());
+    let finalizers = |value: Value| Patch::Merge(json!({"metadata": {"finalizers": value}}));
+    let held = finalizers(json!(["example.com/held"]));
+    maps.patch("last", &PatchParams::default(), &held).await?;
+
+    world
+        .driftless(&["remove", "leaving", "--channel", driftless_tests::world::CHANNEL])
+        .await?;
+    eventually(SOON, "the ConfigMap to be asked to go", async || {
+        let deleting = maps.get("last").await?.metadata.deletion_timestamp.is_some();
+        Ok(deleting.then_some(()))
+    })
+    .await?;
+    // What it did after that shows that it did not delete the other meanwhile.
+    world.push("other", &stream(&[config_map("fence", "value")])).await?;
+    eventually(SOON, "what comes later to be applied", async || {
+        Ok(maps.get_opt("fence").await?.map(drop))
+    })
+    .await?;
+    let first = deployments.get("first").await?;
+    ensure!(first.metadata.deletion_timestamp.is_none(), "it went first");
+    maps.patch("last", &PatchParams::default(), &finalizers(Value::Null))
+        .await?;
+    eventually(SOON, "the Deployment to go", async || {
+        Ok(deployments.get_opt("first").await?.is_none().then_some(()))
+    })
+    .await
 }

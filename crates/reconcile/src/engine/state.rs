@@ -8,6 +8,7 @@ mod counts;
 mod entry;
 mod hooks;
 mod kind;
+mod leaving;
 mod order;
 mod prune;
 
@@ -25,6 +26,7 @@ pub(super) use self::{
     entry::{Claim, Desired, Entry, Issue, Live, Present},
     hooks::Hooks,
     kind::{Kind, Serving},
+    leaving::Leaving,
     order::Waves,
     prune::Pruning,
 };
@@ -90,6 +92,7 @@ pub(super) struct State {
     pub(super) orders: (Orders, Timestamp),
     /// Components of which other objects are stale than when their prune was weighed.
     pub(super) to_weigh: BTreeSet<ComponentKey>,
+    leaving: Leaving,
     /// Was a view taken in?
     pub(super) has_view: bool,
     /// Over all components.
@@ -277,6 +280,7 @@ impl State {
             health: seen.health,
             outcome: seen.outcome,
             wave: seen.wave,
+            after: seen.after,
             run: seen.run,
             message: (!seen.message.is_empty()).then(|| seen.message.into_boxed_str()),
             since,
@@ -372,7 +376,8 @@ impl State {
         } else {
             plain.is_some_and(|last| present.wave >= last)
         };
-        self.has_view && managed && may_go && component.pruning.admits(key, present.asks)
+        let admitted = self.has_view && managed && may_go && component.pruning.admits(key, present.asks);
+        admitted && !self.is_depended_upon(key, entry)
     }
 
     pub(super) fn wait(&mut self, key: Key, gate: Gate) {

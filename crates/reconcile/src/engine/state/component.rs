@@ -158,8 +158,13 @@ impl Component {
     /// known what of it should be there, or while that is not well: the old may have to stand in for the new.
     pub(crate) fn may_prune(&self) -> (Option<i32>, bool) {
         let settled = self.unsynced == 0 && self.held.is_empty() && self.waves.is_ready() && self.paused.is_none();
-        let last = self.stale_waves.last_key_value().map_or(0, |(wave, _)| *wave);
+        let last = self.last_stale_wave().unwrap_or_default();
         (settled.then_some(last), settled && self.plain_stale == 0)
+    }
+
+    /// The last wave of what left, namespaces and CRDs aside.
+    pub(crate) fn last_stale_wave(&self) -> Option<i32> {
+        self.stale_waves.last_key_value().map(|(wave, _)| *wave)
     }
 
     /// Is it there, all as desired, and well, and did its hooks succeed?

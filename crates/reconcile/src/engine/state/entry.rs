@@ -96,6 +96,8 @@ pub(crate) struct Present {
     pub(crate) outcome: Outcome,
     /// Later waves are deleted first.
     pub(crate) wave: i32,
+    /// It is deleted before these are.
+    pub(crate) after: Option<Box<[ManifestId]>>,
     /// For which run it was made, if it is a hook.
     pub(crate) run: Option<Box<str>>,
     pub(crate) message: Option<Box<str>>,
