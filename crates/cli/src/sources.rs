@@ -6,6 +6,7 @@
 
 pub(crate) mod files;
 mod gather;
+mod namespaces;
 mod program;
 mod read;
 mod render;
@@ -147,6 +148,8 @@ pub(crate) struct Component {
     pub(crate) placed: Vec<Placed>,
     /// Where its spec was written, if in a file.
     pub(crate) written: Option<Written>,
+    /// Namespace of objects that name none.
+    pub(crate) namespace: String,
 }
 
 impl Flags {

@@ -188,7 +188,7 @@ fn on_clusters(checks: &Checks, variants: &[Variant], known: &[Finding]) -> Vec<
 }
 
 /// The bundles of the snapshot that are not at hand.
-async fn others(
+pub(crate) async fn others(
     client: &Client,
     channel: &Channel,
     components: &[Component],

@@ -20,11 +20,12 @@
 //! as it should be), and [`mod@reference`] (which object is meant).
 //!
 //! Ways in: [`yaml`] reads text as kubectl does, [`intake`] turns files into manifests or into problems that
-//! name file and line. [`name`] holds the newtypes, [`shared`] values that are cheap to copy, [`join`] what an agent needs to find its server.
+//! name file and line; [`definition`] says where custom kinds live. [`name`] holds the newtypes, [`shared`] values that are cheap to copy, [`join`] what an agent needs to find its server.
 
 pub mod bundle;
 pub mod canonical;
 pub mod cluster;
+pub mod definition;
 pub mod delta;
 pub mod diff;
 pub mod directive;

@@ -4,7 +4,11 @@
 //! from stored bytes; both check the same rules, so server and agent never hold one that breaks them. The
 //! object itself is kept as canonical bytes, which are what the agent sends to the API server.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,8 +16,10 @@ use serde_json::Value;
 use crate::{
     canonical,
     hash::ObjectHash,
+    hook,
     kinds::{self, Scope},
     name::{self, DNS_LABEL_RULE, DNS_SUBDOMAIN_RULE},
+    substitute,
 };
 
 /// The largest manifest in canonical bytes: what etcd takes in one request by default (1.5 MiB), less room for
@@ -119,12 +125,16 @@ struct Content {
     id: ManifestId,
     api_version: String,
     canonical: Box<[u8]>,
+    /// Of the id: views of many objects are compared by it.
+    fingerprint: u64,
+    may_be_hook: bool,
+    may_hold_variables: bool,
 }
 
 impl PartialEq for Manifest {
     fn eq(&self, other: &Self) -> bool {
         // The bytes say everything else. Views of many clusters share most of their manifests.
-        Arc::ptr_eq(&self.0, &other.0) || self.0.canonical == other.0.canonical
+        self.is_same(other) || self.0.canonical == other.0.canonical
     }
 }
 
@@ -179,11 +189,36 @@ impl Manifest {
                 bytes: canonical.len(),
             });
         }
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
         Ok(Self(Arc::new(Content {
+            fingerprint: hasher.finish(),
+            may_be_hook: hook::is_concerned(&canonical),
+            may_hold_variables: substitute::is_concerned(&canonical),
             id,
             api_version,
             canonical,
         })))
+    }
+
+    /// Is it the very same, in memory? Much faster than comparing; what is not may be equal all the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Could it be a hook? Most cannot, and need not be parsed. See [`hook::is_concerned`].
+    pub fn may_be_hook(&self) -> bool {
+        self.0.may_be_hook
+    }
+
+    /// Could it hold variables? See [`substitute::is_concerned`].
+    pub fn may_hold_variables(&self) -> bool {
+        self.0.may_hold_variables
+    }
+
+    /// A hash of its id: manifests with equal ids have equal ones.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.0.fingerprint
     }
 
     /// Which object this is.

@@ -78,7 +78,7 @@ impl<'a> Plan<'a> {
         let mut dynamic = BTreeSet::new();
         let added = overlays.iter().flat_map(|overlay| &overlay.add);
         for manifest in bundle.manifests().chain(added) {
-            if substitute::is_concerned(manifest.canonical()) {
+            if manifest.may_hold_variables() {
                 let value = manifest.value();
                 if !substitute::is_disabled(&value) {
                     variables.append(&mut substitute::variables(&value));
@@ -182,7 +182,10 @@ impl<'a> Plan<'a> {
     }
 
     fn rendered(&self, projection: &Projection, wanted: impl Fn(&Manifest) -> bool) -> Rendered {
-        let mut rendered = Rendered::default();
+        let mut rendered = Rendered {
+            manifests: Vec::with_capacity(self.bundle.manifests().len()),
+            held: Vec::new(),
+        };
         let mut take = |id: &ManifestId, state| match self.finish(id, state, projection) {
             Ok((manifest, _)) => rendered.manifests.push(manifest),
             Err(reason) => rendered.held.push(Held { id: id.clone(), reason }),
@@ -247,7 +250,7 @@ impl<'a> Plan<'a> {
 
     fn finish(&self, id: &ManifestId, state: State, projection: &Projection) -> Result<(Manifest, Vec<Use>), String> {
         let value = match state {
-            State::Whole(manifest) if !substitute::is_concerned(manifest.canonical()) => {
+            State::Whole(manifest) if !manifest.may_hold_variables() => {
                 return Ok((manifest, Vec::new()));
             }
             State::Whole(manifest) => manifest.value(),

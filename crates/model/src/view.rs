@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
+    hash::{BuildHasherDefault, Hash, Hasher},
     sync::Arc,
 };
 
@@ -132,12 +133,53 @@ pub fn view<'a>(
     Ok(View { components, collisions })
 }
 
+/// A manifest that counts as its id: hashed by what is known of that already.
+struct ById<'a>(&'a Manifest);
+
+impl Hash for ById<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.fingerprint());
+    }
+}
+
+impl PartialEq for ById<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for ById<'_> {}
+
+/// For what is a hash already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = self.0.rotate_left(8) ^ hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The objects that more than one component asks for: within one component there are no two of an id.
 fn collisions(components: &BTreeMap<ComponentName, ComponentView>) -> Vec<Collision> {
-    let mut owners: HashMap<&ManifestId, &ComponentName> = HashMap::new();
+    if components.len() < 2 {
+        return Vec::new();
+    }
+    let count = components.values().map(|view| view.manifests.len()).sum();
+    let mut owners: HashMap<ById<'_>, &ComponentName, BuildHasherDefault<AsItIs>> =
+        HashMap::with_capacity_and_hasher(count, BuildHasherDefault::default());
     let mut collisions = Vec::new();
     for (component, view) in components {
         for manifest in &view.manifests {
-            match owners.entry(manifest.id()) {
+            match owners.entry(ById(manifest)) {
                 Entry::Vacant(free) => {
                     free.insert(component);
                 }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use driftless_model::{
+    definition,
     manifest::{Manifest, ManifestId},
     name::ComponentName,
     prospect::{ComponentProspect, Outcome, Prospect},
@@ -230,6 +231,9 @@ fn namespaces(view: &View) -> BTreeSet<String> {
 
 /// The kinds that a view defines, and the names of the CRDs that do.
 fn definitions(view: &View) -> BTreeMap<(String, String), String> {
-    let defined = |manifest| Some((ground::defined_kind(manifest)?, manifest.id().name.clone()));
+    let defined = |manifest: &Manifest| {
+        let defined = definition::read(manifest)?;
+        Some(((defined.group, defined.kind), manifest.id().name.clone()))
+    };
     manifests(view).filter_map(defined).collect()
 }

@@ -26,6 +26,7 @@ behaviour_suite!(
     one_changed_image_patches_one_object,
     namespace_and_kind_of_one_push_come_before_what_needs_them,
     object_that_names_no_namespace_gets_the_one_of_the_push,
+    custom_object_that_names_no_namespace_gets_it_too,
     removed_component_is_pruned_and_others_stay,
 );
 
@@ -134,6 +135,25 @@ async fn object_that_names_no_namespace_gets_the_one_of_the_push(cluster: &dyn T
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client()?, world.namespace());
     let live = maps.get("one").await?;
     assert_eq!(live.data.unwrap_or_default()["key"], "value");
+    Ok(())
+}
+
+async fn custom_object_that_names_no_namespace_gets_it_too(cluster: &dyn TestCluster) -> Result<()> {
+    let world = World::new(cluster, "custom").await?;
+    let _agent = world.agent().await?;
+    let group = format!("{}.example.com", new_name("custom"));
+    let (definition, object) = definition_and_object(&group, "Widget", "one");
+    let mut second = object.clone();
+    second["metadata"]["name"] = json!("two");
+    // The definition may be in the same push, or in another component of the channel.
+    world.push("kinds", &fixture::stream(&[definition, object])).await?;
+    world.push("objects", &fixture::stream(&[second])).await?;
+    world.converged().await?;
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(&group, "v1", "Widget"));
+    let widgets: Api<DynamicObject> = Api::namespaced_with(cluster.client()?, world.namespace(), &kind);
+    let listed = widgets.list(&ListParams::default()).await?.items.into_iter();
+    let names: Vec<_> = listed.filter_map(|widget| widget.metadata.name).collect();
+    assert_eq!(names, ["one", "two"]);
     Ok(())
 }
 

@@ -116,10 +116,11 @@ async fn of_sources(
     validation: &validation::Flags,
     prune: bool,
 ) -> Result<Vec<ComponentDiff>> {
-    let desired = tokio::task::block_in_place(|| sources.read(names, ""))?;
+    let mut desired = tokio::task::block_in_place(|| sources.read(names, ""))?;
     let client = app.client()?;
     let channel = client.channel(&desired.channel).await?;
     let remove = surplus(&desired, &channel, prune);
+    desired.settle_namespaces(&client, &channel, &remove).await?;
     let followers = Followers::new(&client, &channel);
     check(validation, &desired, &client, &channel, &followers, &remove, "").await?;
     let bundles: Vec<_> = desired

@@ -126,13 +126,14 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         validation,
     } = args;
     let so = ": nothing was pushed";
-    let desired = tokio::task::block_in_place(|| sources.read(&what, so))?;
+    let mut desired = tokio::task::block_in_place(|| sources.read(&what, so))?;
     if !allow_empty {
         refuse_empty(&desired.components)?;
     }
     let client = app.client()?;
     let before = client.channel(&desired.channel).await?;
     let remove = surplus(&desired, &before, prune_components);
+    desired.settle_namespaces(&client, &before, &remove).await?;
     check_dependencies(&desired, &before, &remove, so)?;
     let followers = Followers::new(&client, &before);
     check(&validation, &desired, &client, &before, &followers, &remove, so).await?;

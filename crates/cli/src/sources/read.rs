@@ -146,6 +146,7 @@ fn bundle(wanted: Wanted, placed: Vec<Placed>) -> Result<Component, String> {
             .with_spec(wanted.spec),
         placed,
         written: wanted.written,
+        namespace: wanted.namespace,
     })
 }
 

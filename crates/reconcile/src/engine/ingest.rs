@@ -9,9 +9,10 @@ use std::{
 };
 
 use driftless_model::{
+    definition,
     hook::{self, Hook},
     kinds::{self, Scope as KindScope},
-    manifest::Manifest,
+    manifest::{Manifest, ManifestId},
     marks::{self, Changing},
     name::ComponentName,
     order,
@@ -34,6 +35,8 @@ struct Taken {
     /// Its objects, and its hooks.
     keys: Vec<Key>,
     hooks: Vec<Key>,
+    /// Objects of it that may not be among them any more.
+    left: Vec<Key>,
     /// How many manifests are hooks, or never run.
     aside: usize,
     /// Where the objects are.
@@ -43,8 +46,8 @@ struct Taken {
 /// What a manifest asks for, if it is a hook. One that cannot be understood was refused at the push, or an overlay made
 /// it so: it is an ordinary object then.
 fn hook_of(manifest: &Manifest) -> Option<Hook> {
-    let may_be = hook::is_concerned(manifest.canonical());
-    may_be.then(|| hook::read(&manifest.value()).ok().flatten()).flatten()
+    let read = || hook::read(&manifest.value()).ok().flatten();
+    manifest.may_be_hook().then(read).flatten()
 }
 
 impl Engine {
@@ -129,14 +132,15 @@ impl Engine {
         state.needs = needs;
         state.waves.restart();
         state.dirty = true;
-        let mut old = std::mem::replace(&mut state.keys, taken.keys);
-        old.extend(old_hooks);
+        state.keys = taken.keys;
+        let mut left = taken.left;
+        left.extend(old_hooks);
         if !state.stale.is_empty() {
             self.state.to_weigh.insert(component);
         }
         self.begin_hooks(component, desired.version, taken.hooks, was_applied);
         self.set_rules(name, &desired.spec.health);
-        self.drop_desired(component, old, touched);
+        self.drop_desired(component, left, touched);
     }
 
     /// Makes entries of a component's manifests, and its spec the one that they are judged by.
@@ -165,21 +169,28 @@ impl Engine {
             keys: Vec::with_capacity(desired.manifests.len()),
             ..Taken::default()
         };
+        let mut last = None;
         for manifest in &desired.manifests {
             let id = manifest.id();
-            let hook = hook_of(manifest);
+            // Of nearly all that are as they were it takes no more than this to know it.
+            let same = known.next_if(|key| same_spec && self.is_as_it_was(**key, component, manifest));
+            let hook = same.is_none().then(|| hook_of(manifest)).flatten();
             taken.aside += usize::from(hook.is_some());
             if hook.as_ref().is_some_and(|hook| hook.runs.is_empty()) {
                 continue;
             }
-            let namespaced = kinds::scope(&id.group, &id.kind) != Some(KindScope::Cluster);
-            let namespace = id
-                .namespace
-                .as_deref()
-                .or_else(|| (namespaced && self.is_namespaced(manifest)).then_some("default"));
-            taken.scope.add(id, namespace, &self.settings.namespace);
+            let place = (&id.group, &id.kind, &id.namespace);
+            if last.replace(place) != Some(place) {
+                self.add_to_scope(&mut taken.scope, id);
+            }
+            if let Some(key) = same {
+                taken.keys.push(*key);
+                continue;
+            }
             let beside = |key: &Key| self.state.entry(*key).map(|entry| (*entry.id).cmp(id));
-            while known.next_if(|key| beside(key).is_none_or(Ordering::is_lt)).is_some() {}
+            while let Some(key) = known.next_if(|key| beside(key).is_none_or(Ordering::is_lt)) {
+                taken.left.push(*key);
+            }
             let key = match known.next_if(|key| beside(key) == Some(Ordering::Equal)) {
                 Some(key) => *key,
                 None => self.state.insert(id, records.get(id).copied()),
@@ -202,7 +213,27 @@ impl Engine {
                 touched.insert(key);
             }
         }
+        taken.left.extend(known);
         taken
+    }
+
+    /// Is an object desired as this very manifest already, with nothing to be asked anew?
+    fn is_as_it_was(&self, key: Key, component: ComponentKey, manifest: &Manifest) -> bool {
+        let Some(entry) = self.state.entry(key) else {
+            return false;
+        };
+        let is_same = |desired: &Desired| desired.component == component && desired.manifest.is_same(manifest);
+        entry.desired.as_ref().is_some_and(is_same) && entry.claim != Claim::Left && entry.issue.is_none()
+    }
+
+    /// Adds the place of an object to where a component's objects are.
+    fn add_to_scope(&self, scope: &mut Scope, id: &ManifestId) {
+        let namespaced = kinds::scope(&id.group, &id.kind) != Some(KindScope::Cluster);
+        let namespace = id
+            .namespace
+            .as_deref()
+            .or_else(|| (namespaced && self.is_namespaced(id)).then_some("default"));
+        scope.add(id, namespace, &self.settings.namespace);
     }
 
     /// Lets objects that cannot be worked out stay what they were: one that was desired goes on to be, as it was; one
@@ -226,9 +257,8 @@ impl Engine {
         self.state.component_mut(component).held = held;
     }
 
-    /// Is the manifest's kind known to have namespaces, though it is no built-in one?
-    fn is_namespaced(&self, manifest: &Manifest) -> bool {
-        let id = manifest.id();
+    /// Is an object's kind known to have namespaces, though it is no built-in one?
+    fn is_namespaced(&self, id: &ManifestId) -> bool {
         self.state.find_kind(&id.group, &id.kind).is_some_and(
             |kind| matches!(&self.state.kind(kind).serving, Serving::Served(resource) if resource.namespaced),
         )
@@ -287,8 +317,8 @@ impl Engine {
         if ground::is_namespace(manifest.id()) {
             self.state.namespaces.insert(manifest.id().name.clone(), key);
         }
-        if let Some(kind) = ground::defined_kind(manifest) {
-            self.state.definitions.insert(kind, key);
+        if let Some(defined) = definition::read(manifest) {
+            self.state.definitions.insert((defined.group, defined.kind), key);
         }
         true
     }

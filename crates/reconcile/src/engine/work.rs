@@ -44,14 +44,15 @@ pub(super) struct Pruned {
 }
 
 impl Engine {
-    /// Hands out work while there is some and room for it.
-    pub(super) fn dispatch(&mut self) {
+    /// Hands out work while there is some and room for it. Says whether there was.
+    pub(super) fn dispatch(&mut self) -> bool {
+        let mut begun = false;
         self.weigh_prunes();
         if !self.server.is_doubtful() {
             self.survey();
         }
         while self.slots.has_room() && !self.server.is_doubtful() {
-            let Some(key) = self.state.dequeue() else { return };
+            let Some(key) = self.state.dequeue() else { break };
             let Some(entry) = self.state.entry(key) else { continue };
             // It failed after it was queued.
             if entry.retry.is_some() {
@@ -61,13 +62,16 @@ impl Engine {
                 self.parked.entry(entry.kind).or_default().insert(key);
                 continue;
             }
-            match self.state.step(key) {
+            let step = self.state.step(key);
+            begun |= matches!(step, Step::Apply(_) | Step::Prune);
+            match step {
                 Step::Apply(_) if self.state.hook_owner(key).is_some() => self.start_hook(key),
                 Step::Apply(cause) => self.start_apply(key, cause),
                 Step::Prune => self.start_prune(key),
                 Step::Rest | Step::Expect | Step::Leave | Step::Await(_) => self.consider(key),
             }
         }
+        begun
     }
 
     fn start_apply(&mut self, key: Key, cause: Cause) {

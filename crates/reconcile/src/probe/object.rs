@@ -56,7 +56,7 @@ impl Question {
     pub(super) async fn object(&self, job: &Job) -> Result<Option<Outcome>, Failure> {
         let Job { manifest, spec, .. } = job;
         let id = manifest.id();
-        if hook::is_concerned(manifest.canonical()) && hook::read(&manifest.value()).ok().flatten().is_some() {
+        if manifest.may_be_hook() && hook::read(&manifest.value()).ok().flatten().is_some() {
             return Ok(Some(Outcome::Left(
                 "it is a hook, which a dry run does not run".to_owned(),
             )));
