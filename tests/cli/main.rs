@@ -1,6 +1,7 @@
 //! The command line as a person meets it: real binaries, a real server, what is printed and how it ends.
 
 mod bad_input;
+mod bench;
 mod clusters;
 mod completion;
 mod connection;

@@ -10,6 +10,8 @@
 //!
 //! Beside them [`serve()`] shows [`Metrics`], and whether all is well, to whoever asks.
 //!
+//! [`Follower`] is the believing half of an agent alone, for whoever measures servers with thousands of streams.
+//!
 //! Data flows one way: stream → session → view → reconciler → report → status → stream.
 
 mod backoff;
@@ -45,6 +47,7 @@ pub use object::{Bad, Frame, verify, verify_delta};
 pub use serve::{Listen, serve};
 pub use settings::{Clock, JoinSource, NAMESPACE, Settings, Timings};
 pub use status::VERSION;
+pub use sync::{Follower, Heard, Refused};
 
 /// Runs an agent for a cluster until `token` is cancelled. `lease` is for the Lease alone; `work` is for everything else,
 /// over connections that end with the permit of `settings` where there are any ([`credentials::gated`]).

@@ -4,6 +4,7 @@
 //! [`stream`] carries one stream; here is what lies between two of them: identity and patience.
 
 mod answer;
+mod follower;
 mod refusal;
 mod session;
 mod stream;
@@ -27,6 +28,7 @@ use crate::{
     status::{Composer, Problems, Running},
     storage::Storage,
 };
+pub use follower::{Follower, Heard, Refused};
 use session::{Adoption, Session};
 
 /// Longest absence that a server may ask for.

@@ -132,6 +132,7 @@ pub(crate) enum Command {
     ApprovePrune(commands::approve_prune::Args),
     View(commands::view::Args),
     Verify(commands::verify::Args),
+    Bench(commands::bench::Args),
     Completion(commands::completion::Args),
     Schema(commands::schema::Args),
     Version(commands::version::Args),

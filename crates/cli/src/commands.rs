@@ -1,6 +1,7 @@
 //! One file per command: its arguments, what it asks for and what it prints.
 
 pub(crate) mod approve_prune;
+pub(crate) mod bench;
 pub(crate) mod blame;
 pub(crate) mod channel;
 pub(crate) mod cluster;
@@ -64,6 +65,7 @@ pub(crate) async fn run(args: Args, prints: Prints) -> Result<Outcome> {
         Command::ApprovePrune(args) => approve_prune::run(args, &app).await,
         Command::View(args) => view::run(args, &app).await,
         Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
+        Command::Bench(args) => Box::pin(bench::run(args, &app)).await,
         Command::Completion(args) => completion::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Version(args) => version::run(args, &app),

@@ -25,7 +25,7 @@ const OPENED: usize = 3;
 /// # Errors
 /// When a part fails, or takes longer than it ever should.
 pub(crate) async fn play(clusters: usize, keep: bool) -> Result<()> {
-    crate::open_files::raise_limit();
+    driftless_load::raise_limit();
     let folder = tempfile::Builder::new()
         .prefix("driftless-demo-")
         .tempdir()

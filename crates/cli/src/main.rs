@@ -19,8 +19,6 @@ mod demo;
 mod failure;
 mod followers;
 mod moment;
-
-mod open_files;
 mod output;
 mod prints;
 mod provenance;

@@ -98,6 +98,7 @@ pub(crate) const ALL: &[(&str, &Prints)] = &[
     ("approve-prune", &commands::approve_prune::PRINTS),
     ("view", &commands::view::PRINTS),
     ("verify", &commands::verify::PRINTS),
+    ("bench", &commands::bench::PRINTS),
     ("completion", &TEXT),
     ("schema", &TEXT),
     ("version", &commands::version::PRINTS),

@@ -72,7 +72,7 @@ pub(crate) struct Adoption {
 }
 
 /// A directive whose objects are still coming.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pending {
     directive: Directive,
     document: String,
@@ -113,7 +113,7 @@ struct Record {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Session {
     cluster: ClusterName,
     accepted: Option<Accepted>,
@@ -168,6 +168,11 @@ impl Session {
     /// What was accepted last.
     pub(crate) fn accepted(&self) -> Option<&Accepted> {
         self.accepted.as_ref()
+    }
+
+    /// Whose session it is.
+    pub(crate) fn cluster(&self) -> &ClusterName {
+        &self.cluster
     }
 
     /// The identity in use is this cluster's. Under another name nothing that was accepted before counts.

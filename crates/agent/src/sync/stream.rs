@@ -227,7 +227,7 @@ impl Sync {
     }
 }
 
-fn want(wanted: &[Wanted]) -> v1::Want {
+pub(super) fn want(wanted: &[Wanted]) -> v1::Want {
     let base = |wanted: &Wanted| wanted.base.as_ref().map(to_hash).unwrap_or_default();
     v1::Want {
         hashes: wanted.iter().map(|wanted| to_hash(&wanted.hash)).collect(),

@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Args) -> Result<Outcome> {
         log_format,
     } = args;
     start_log(log_format);
-    crate::open_files::raise_limit();
+    driftless_load::raise_limit();
     let mut settings = Settings::new(data.clone(), listen, now);
     settings.bucket = bucket.clone();
     settings.tls = tls_cert.zip(tls_key).map(|(cert, key)| OwnTls { cert, key });

@@ -14,7 +14,7 @@ use driftless_model::{
 use crate::object::{self, Bad, Frame, Packed};
 
 /// The decoded objects of one snapshot, complete or on the way to it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     pub(super) snapshot: Option<(ObjectHash, Snapshot)>,
     pub(super) bundles: BTreeMap<ObjectHash, Bundle>,

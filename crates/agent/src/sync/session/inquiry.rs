@@ -34,7 +34,7 @@ pub(crate) struct Question {
 }
 
 /// A probe whose objects are still coming.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Inquiry {
     id: u64,
     only: Option<ComponentName>,
