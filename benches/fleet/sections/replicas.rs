@@ -1,0 +1,68 @@
+//! Three servers on one bucket, a third of the agents on each. A change is pushed to the first; then the last is killed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use driftless_load::figures::median;
+
+use crate::{
+    Args,
+    report::{Goal, Report},
+    stage::{SOON, Stage},
+};
+
+const REPLICAS: usize = 3;
+
+pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
+    let stage = Stage::open().await?;
+    let members = stage.recruit(args.agents).await?;
+    let (second, second_dial) = stage.replica(2).await?;
+    let (third, third_dial) = stage.replica(3).await?;
+    let dials = vec![stage.dial().await?, second_dial, third_dial];
+    let mut held = stage.hold_at(args, &members, dials, args.size, false).await?;
+    held.open().await?;
+    held.change().await?;
+    let (mut lasts, mut behind) = (Vec::new(), Vec::new());
+    for _ in 0..args.changes {
+        let (_, delays) = held.change().await?;
+        ensure!(delays.len() == members.len(), "an agent is ahead of the others");
+        let of = |replica: usize| {
+            let mine = delays.iter().skip(replica).step_by(REPLICAS);
+            mine.copied().fold(0.0, f64::max)
+        };
+        let last = (1..REPLICAS).map(of).fold(of(0), f64::max);
+        behind.push(last - of(0));
+        lasts.push(last);
+    }
+    report.add(
+        "three replicas: until the last verified",
+        median(&lasts),
+        "ms",
+        None,
+        None,
+    );
+    report.add(
+        "agents of the others, behind the first's",
+        median(&behind),
+        "ms",
+        None,
+        Some(Goal::Most(300.0)),
+    );
+    let killed = Instant::now();
+    third.kill();
+    while held.board().connected() == members.len() {
+        ensure!(killed.elapsed() < SOON, "nobody notices that a replica is gone");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    held.until_verified().await?;
+    report.add(
+        "a replica killed, until all are current elsewhere",
+        killed.elapsed().as_secs_f64() * 1e3,
+        "ms",
+        None,
+        None,
+    );
+    held.close().await;
+    drop((second, third));
+    stage.close().await
+}

@@ -1,0 +1,183 @@
+//! How a change's cost grows: with agents it should be a line, with everything else nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use driftless_client::Push;
+use driftless_load::{ChangeReport, Held, typical};
+use driftless_model::{bundle::Bundle, manifest::Manifest, name::ChannelName};
+use serde_json::json;
+
+use crate::{
+    Args,
+    report::{Goal, Report},
+    stage::Stage,
+};
+
+/// Agents where something else is varied.
+const FEW: usize = 1000;
+/// Other components that are pushed at once.
+const BATCH: usize = 500;
+
+/// With a tenth, a half and all of the agents.
+pub(crate) async fn agents(args: &Args, report: &mut Report) -> Result<()> {
+    let stage = Stage::open().await?;
+    let members = stage.recruit(args.agents).await?;
+    let mut costs = Vec::new();
+    for count in [args.agents / 10, args.agents / 2, args.agents] {
+        let mut held = stage.hold(args, &members[..count.max(1)], args.size, false).await?;
+        held.open().await?;
+        let change = measured(args, &mut held).await?;
+        held.close().await;
+        let cpu = change
+            .server_cpu_microseconds
+            .context("the server's processor time cannot be read")?;
+        let latency = change.milliseconds.max / count.max(1) as f64 * 1e3;
+        report.add(
+            format!("{count} agents: until the last, per agent"),
+            latency,
+            "µs",
+            None,
+            None,
+        );
+        report.add(format!("{count} agents: server CPU per agent"), cpu, "µs", None, None);
+        costs.push((count as f64, change.milliseconds.max, cpu * count as f64));
+    }
+    let [_, (half, half_latency, half_cpu), (all, all_latency, all_cpu)] = costs[..] else {
+        return Ok(());
+    };
+    // From a half to all: what is fixed has no weight in it.
+    let slope = |half_cost: f64, all_cost: f64| (all_cost / half_cost) / (all / half);
+    report.add(
+        "latency, slope from a half to all",
+        slope(half_latency, all_latency),
+        "",
+        None,
+        Some(Goal::Most(1.1)),
+    );
+    report.add(
+        "server CPU, slope from a half to all",
+        slope(half_cpu, all_cpu),
+        "",
+        None,
+        Some(Goal::Most(1.1)),
+    );
+    stage.close().await
+}
+
+/// Beside few and many other components.
+pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
+    let stage = Stage::open().await?;
+    let members = stage.recruit(args.agents.min(FEW)).await?;
+    let mut there = 0;
+    let mut first: Option<ChangeReport> = None;
+    for count in [10, args.many / 10, args.many] {
+        eprintln!("{count} other components");
+        push_others(&stage, there, count).await?;
+        there = count;
+        let mut held = stage.hold(args, &members, args.size, false).await?;
+        held.open().await?;
+        let change = measured(args, &mut held).await?;
+        held.close().await;
+        compare(report, &format!("{count} other components"), &change, first.as_ref());
+        first = first.or(Some(change));
+    }
+    stage.close().await
+}
+
+/// With few and many entries in the journal.
+pub(crate) async fn journal(args: &Args, report: &mut Report) -> Result<()> {
+    let mut stage = Stage::open().await?;
+    let members = stage.recruit(args.agents.min(FEW)).await?;
+    let mut first: Option<ChangeReport> = None;
+    for count in [100, args.many] {
+        fill(&stage, count).await?;
+        let entries = stage.entries()?;
+        let took = stage.restart().await?;
+        let mut held = stage.hold(args, &members, args.size, false).await?;
+        held.open().await?;
+        let change = measured(args, &mut held).await?;
+        held.close().await;
+        let what = format!("{entries} journal entries");
+        let seconds = took.as_secs_f64();
+        report.add(format!("{what}: start"), seconds, "s", None, Some(Goal::Most(2.0)));
+        compare(report, &what, &change, first.as_ref());
+        first = first.or(Some(change));
+    }
+    stage.close().await
+}
+
+/// The change, some times; the first does not count.
+async fn measured(args: &Args, held: &mut Held) -> Result<ChangeReport> {
+    held.change().await?;
+    let mut found = Vec::new();
+    for _ in 0..args.changes {
+        found.push(held.change().await?.0);
+    }
+    Ok(typical(&found))
+}
+
+fn compare(report: &mut Report, what: &str, change: &ChangeReport, first: Option<&ChangeReport>) {
+    let goal = first.map(|_| Goal::Floors(1.1));
+    let of_first = |figure: fn(&ChangeReport) -> f64| first.map(figure);
+    let latency = |change: &ChangeReport| change.milliseconds.max;
+    let cpu = |change: &ChangeReport| change.server_cpu_microseconds.unwrap_or_default();
+    let bytes = |change: &ChangeReport| change.bytes_per_agent;
+    report.add(
+        format!("{what}: until the last"),
+        latency(change),
+        "ms",
+        of_first(latency),
+        goal,
+    );
+    report.add(
+        format!("{what}: server CPU per change"),
+        cpu(change),
+        "µs",
+        of_first(cpu),
+        goal,
+    );
+    report.add(
+        format!("{what}: bytes per agent"),
+        bytes(change),
+        "B",
+        of_first(bytes),
+        None,
+    );
+}
+
+async fn push_others(stage: &Stage, from: usize, to: usize) -> Result<()> {
+    let client = stage.client()?;
+    let numbers: Vec<_> = (from..to).collect();
+    for some in numbers.chunks(BATCH) {
+        let mut push = Push::new(stage.channel.clone());
+        for number in some {
+            push = push.bundle(small(&format!("other-{number:05}"), *number)?);
+        }
+        client.push(push, |_| {}).await?;
+    }
+    Ok(())
+}
+
+/// Pushes to a channel that nobody follows, one after the other, until there are so many entries.
+async fn fill(stage: &Stage, entries: usize) -> Result<()> {
+    let (client, channel): (_, ChannelName) = (stage.client()?, "elsewhere".parse()?);
+    match client.create_channel(&channel).await {
+        Err(error) if !error.is_already_there() => return Err(error.into()),
+        _ => {}
+    }
+    let mut there = stage.entries()?;
+    eprintln!("filling the journal with {} entries", entries.saturating_sub(there));
+    while there < entries {
+        let push = Push::new(channel.clone()).bundle(small("filler", there)?);
+        tokio::time::timeout(Duration::from_secs(30), client.push(push, |_| {})).await??;
+        there += 1;
+    }
+    Ok(())
+}
+
+fn small(component: &str, number: usize) -> Result<Bundle> {
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": component}, "data": {"number": number.to_string()}});
+    let manifest = Manifest::new(object, "bench").map_err(|problem| anyhow!("{problem}"))?;
+    Ok(Bundle::new(component.parse()?, [manifest])?)
+}
