@@ -279,17 +279,25 @@ impl Bundle {
         if bytes.len() > MAX_BYTES {
             return Err(Error::TooLarge(bytes.len()));
         }
-        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
+        let mut lines = lines_of(bytes).enumerate();
         let (_, first) = lines.next().ok_or_else(|| Error::Header("it is missing".to_owned()))?;
         let header = decode_header(first)?;
         let mut manifests: Vec<Manifest> = Vec::with_capacity(known.len());
         let mut known = known.iter().peekable();
+        let mut after_known = false;
         for (index, line) in lines {
             let number = index + 1;
             let line = line.strip_suffix(b"\n").ok_or(Error::Order(number))?;
-            let manifest = match known.peek() {
-                Some(same) if same.canonical() == line => (*same).clone(),
-                _ => Manifest::from_canonical(line).map_err(|problem| Error::Manifest { line: number, problem })?,
+            let same = known.next_if(|same| same.canonical() == line);
+            // Those that follow each other there are in order.
+            if let (Some(same), true) = (same, after_known) {
+                manifests.push(same.clone());
+                continue;
+            }
+            after_known = same.is_some();
+            let manifest = match same {
+                Some(same) => same.clone(),
+                None => Manifest::from_canonical(line).map_err(|problem| Error::Manifest { line: number, problem })?,
             };
             while known.next_if(|other| other.id() <= manifest.id()).is_some() {}
             match manifests.last() {
@@ -310,6 +318,15 @@ impl Bundle {
     pub fn hash(&self) -> ObjectHash {
         *self.hash.get_or_init(|| ObjectHash::of(&self.encode()))
     }
+}
+
+/// The lines, each with its end, if it has one.
+fn lines_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = memchr::memchr_iter(b'\n', bytes).map(|at| at + 1);
+    let rest = (!bytes.is_empty() && bytes.last() != Some(&b'\n')).then_some(bytes.len());
+    let mut start = 0;
+    ends.chain(rest)
+        .map(move |end| &bytes[std::mem::replace(&mut start, end)..end])
 }
 
 fn decode_header(line: &[u8]) -> Result<Header<'static>, Error> {
@@ -342,6 +359,14 @@ mod tests {
 
     fn bundle(names: &[&str]) -> Bundle {
         Bundle::new("shop".parse().unwrap(), names.iter().map(|name| config_map(name))).unwrap()
+    }
+
+    #[test]
+    fn lines_end_where_they_end() {
+        let lines = |text: &'static str| lines_of(text.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(lines("a\n\nb\n"), [&b"a\n"[..], b"\n", b"b\n"]);
+        assert_eq!(lines("a\nb"), [&b"a\n"[..], b"b"]);
+        assert_eq!(lines(""), [&b""[..]; 0]);
     }
 
     #[test]
