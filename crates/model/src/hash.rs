@@ -5,8 +5,8 @@
 
 use std::{fmt, str::FromStr};
 
+use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest, Sha256};
 
 /// Identifies an immutable object: the sha256 of its canonical, uncompressed bytes. Never changes.
 ///
@@ -17,7 +17,8 @@ pub struct ObjectHash([u8; 32]);
 impl ObjectHash {
     /// The hash of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        let digest = digest(&SHA256, bytes);
+        Self(digest.as_ref().try_into().expect("a sha256 has 32 bytes"))
     }
 
     /// The 32 raw bytes, as sent on the wire.
