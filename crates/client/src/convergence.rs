@@ -80,6 +80,7 @@ mod tests {
             snapshot: Some(ObjectHash::of(&sequence.to_be_bytes())),
             components: [].into(),
             clusters: 0,
+            progress: crate::types::Progress::default(),
         }
     }
 

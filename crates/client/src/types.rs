@@ -33,6 +33,26 @@ pub struct Channel {
     pub components: Components,
     /// Clusters that follow it.
     pub clusters: u32,
+    /// How far they are.
+    pub progress: Progress,
+}
+
+/// How far the clusters of a channel are with its newest snapshot, a moment ago. Each is in one of all but the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Have a stream open, to any server.
+    pub connected: u32,
+    /// Have not said that they work on it, by their newest record.
+    pub waiting: u32,
+    /// Have not applied everything.
+    pub progressing: u32,
+    /// Have applied everything, which is not healthy yet.
+    pub applied: u32,
+    /// Have applied everything, and it is healthy.
+    pub healthy: u32,
+    /// Something needs help.
+    pub failed: u32,
 }
 
 /// One push in a channel's history.
@@ -193,7 +213,29 @@ impl TryFrom<v1::Channel> for Channel {
             snapshot: proto::opt_hash("channel.snapshot", channel.snapshot.as_ref())?,
             components: components.collect::<Result<_, proto::Error>>()?,
             clusters: channel.clusters,
+            progress: (&channel.progress.unwrap_or_default()).into(),
         })
+    }
+}
+
+impl From<&v1::Progress> for Progress {
+    fn from(progress: &v1::Progress) -> Self {
+        let v1::Progress {
+            connected,
+            waiting,
+            progressing,
+            applied,
+            healthy,
+            failed,
+        } = *progress;
+        Self {
+            connected,
+            waiting,
+            progressing,
+            applied,
+            healthy,
+            failed,
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     frame::Frame,
     metrics::Metrics,
     objects::{Objects, Packed},
+    status_table::StatusTable,
 };
 
 /// Objects go along with a directive while they have no more than this together, compressed.
@@ -81,6 +82,7 @@ pub(crate) type OrdersWatch = watch::Receiver<Option<Arc<Orders>>>;
 /// What the open streams have to be told. Written by [`Hub::run`] alone, save for the list of streams.
 pub(crate) struct Hub {
     objects: Arc<Objects>,
+    table: Arc<StatusTable>,
     metrics: Arc<Metrics>,
     channels: Mutex<BTreeMap<ChannelName, watch::Sender<Option<Arc<Orders>>>>>,
     streams: Mutex<HashMap<ClusterName, Stream>>,
@@ -120,9 +122,10 @@ pub(crate) enum Unasked {
 }
 
 impl Hub {
-    pub(crate) fn new(objects: Arc<Objects>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(objects: Arc<Objects>, table: Arc<StatusTable>, metrics: Arc<Metrics>) -> Self {
         Self {
             objects,
+            table,
             metrics,
             channels: Mutex::default(),
             streams: Mutex::default(),
@@ -131,9 +134,19 @@ impl Hub {
 
     /// Follows the journal until `stop`.
     pub(crate) async fn run(&self, mut states: watch::Receiver<Arc<State>>, stop: CancellationToken) {
+        let mut clusters = None;
         loop {
             let state = Arc::clone(&states.borrow_and_update());
             self.metrics.journal_seq.set(state.tip.seq);
+            // Most entries are pushes, and change no record.
+            if clusters
+                .as_ref()
+                .is_none_or(|known| !state.fleet.clusters.is_same(known))
+            {
+                self.table.enrolled(&state.fleet);
+                self.update_records(&state.fleet);
+                clusters = Some(state.fleet.clusters.clone());
+            }
             self.update(&state.fleet).await;
             tokio::select! {
                 biased;
@@ -146,7 +159,6 @@ impl Hub {
     }
 
     async fn update(&self, fleet: &Fleet) {
-        self.update_records(fleet);
         let due: Vec<_> = {
             let channels = lock(&self.channels);
             let current = |name| channels.get(name).and_then(|orders| orders.borrow().clone());

@@ -29,6 +29,7 @@ use tower::ServiceExt;
 use crate::{
     Error,
     auth::{Certificate, Issuer, Peer},
+    egress,
     metrics::Metrics,
     pki::{Serving, Verifiers, provider},
     settings::Clock,
@@ -158,7 +159,9 @@ fn http_settings() -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        // So that a piece of a large object is all but sent when the next is asked for.
+        .max_send_buf_size(egress::PIECE);
     http
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
+use driftless_model::name::ChannelName;
+use driftless_proto::v1;
 use prometheus_client::{
     encoding::text,
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
@@ -27,6 +29,9 @@ pub(crate) struct Metrics {
     pub(crate) deltas_encoded: Counter,
     /// Bytes in the cache of objects and deltas.
     pub(crate) object_cache: Gauge,
+    /// Clusters of each channel by how far they are: brought up to date when the page is asked for.
+    clusters: Family<[(&'static str, String); 2], Gauge>,
+    clusters_connected: Family<[(&'static str, String); 1], Gauge>,
     /// Connections that ended before their TLS handshake was done.
     pub(crate) failed_handshakes: Counter,
 }
@@ -46,6 +51,8 @@ impl Metrics {
             directives: Counter::default(),
             deltas_encoded: Counter::default(),
             object_cache: Gauge::default(),
+            clusters: Family::default(),
+            clusters_connected: Family::default(),
             failed_handshakes: Counter::default(),
         };
         registry.register(
@@ -82,6 +89,16 @@ impl Metrics {
             "Bytes in the cache of objects and deltas",
             metrics.object_cache.clone(),
         );
+        registry.register(
+            "clusters",
+            "Clusters of a channel by how far they are with its newest snapshot",
+            metrics.clusters.clone(),
+        );
+        registry.register(
+            "clusters_connected",
+            "Clusters of a channel whose agent has a stream open, to any server",
+            metrics.clusters_connected.clone(),
+        );
         let failed = metrics.failed_handshakes.clone();
         registry.register(
             "tls_handshakes_failed",
@@ -93,6 +110,30 @@ impl Metrics {
 
     pub(crate) fn published(&self, result: &'static str) {
         self.publishes.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// How far the clusters of a channel are.
+    pub(crate) fn progress(&self, channel: &ChannelName, progress: &v1::Progress) {
+        let v1::Progress {
+            connected,
+            waiting,
+            progressing,
+            applied,
+            healthy,
+            failed,
+        } = *progress;
+        let labels = [("channel", channel.to_string())];
+        self.clusters_connected.get_or_create(&labels).set(connected.into());
+        for (phase, count) in [
+            ("waiting", waiting),
+            ("progressing", progressing),
+            ("applied", applied),
+            ("healthy", healthy),
+            ("failed", failed),
+        ] {
+            let labels = [("channel", channel.to_string()), ("phase", phase.to_owned())];
+            self.clusters.get_or_create(&labels).set(count.into());
+        }
     }
 
     /// The page at `/metrics`.

@@ -73,6 +73,7 @@ async fn healthz(State(core): State<Arc<Core>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(core): State<Arc<Core>>) -> impl IntoResponse {
+    core.measure_progress();
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], core.metrics.encode())
 }

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -23,9 +23,9 @@ use crate::{
     objects::Objects,
     pki::{Authority, Serving, Verifiers, wanted_names},
     router,
-    secrets::DataFolder,
+    secrets::{DataFolder, Readers, random_text},
     services::Core,
-    status_table::StatusTable,
+    status_table::{StatusTable, replicas::Replicas},
 };
 
 /// How often the certificate files are looked at again.
@@ -38,6 +38,7 @@ pub struct Server {
     grace: Duration,
     core: Arc<Core>,
     journal: journal::Task,
+    replicas: Replicas,
     listener: Listener,
     health: HealthReporter,
     serving: Arc<Serving>,
@@ -98,7 +99,10 @@ impl Server {
 
         let metrics = Arc::new(Metrics::new());
         let objects = Arc::new(Objects::new(bucket.clone(), Arc::clone(&metrics)));
-        let hub = Arc::new(Hub::new(Arc::clone(&objects), Arc::clone(&metrics)));
+        let table = Arc::new(StatusTable::new());
+        let mut replicas = Replicas::new(bucket.clone(), Arc::clone(&table), replica(&folder, &host)?);
+        replicas.restore().await;
+        let hub = Arc::new(Hub::new(Arc::clone(&objects), Arc::clone(&table), Arc::clone(&metrics)));
         let core = Arc::new(Core {
             auth,
             authority,
@@ -107,7 +111,8 @@ impl Server {
             objects,
             egress: Egress::new(),
             hub,
-            table: StatusTable::new(),
+            table,
+            followers: Mutex::default(),
             metrics: Arc::clone(&metrics),
             clock,
             stopping: CancellationToken::new(),
@@ -124,6 +129,7 @@ impl Server {
             grace,
             core,
             journal: task,
+            replicas,
             listener,
             health,
             serving,
@@ -164,6 +170,7 @@ impl Server {
         let Self {
             core,
             journal,
+            replicas,
             listener,
             health,
             serving,
@@ -175,6 +182,14 @@ impl Server {
         {
             let stop = stop_journal.clone();
             tasks.spawn(async move { (JOURNAL, journal.run(stop).await.map_err(Error::from)) });
+        }
+        {
+            // After the last stream has ended, so that the end of each is written.
+            let stop = stop_journal.clone();
+            tasks.spawn(async move {
+                replicas.run(stop).await;
+                ("status", Ok(()))
+            });
         }
         {
             let (hub, states, stop) = (Arc::clone(&core.hub), core.journal.state(), stopping.clone());
@@ -225,6 +240,20 @@ impl Server {
         }
         result
     }
+}
+
+/// What this replica is called, now and after a restart.
+fn replica(folder: &DataFolder, host: &str) -> Result<String, Error> {
+    const FILE: &str = "replica";
+    if let Some(name) = folder.read(FILE)? {
+        return Ok(name.trim().to_owned());
+    }
+    let host = host
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    let name = format!("{}-{}", host.collect::<String>(), &random_text()[..8]);
+    folder.write(FILE, &format!("{name}\n"), Readers::All)?;
+    Ok(name)
 }
 
 const JOURNAL: &str = "journal";

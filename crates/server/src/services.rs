@@ -5,12 +5,17 @@ mod fleet;
 mod publish;
 mod sync;
 
-use std::{future::Future, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use driftless_model::{
     fleet::{self as model_fleet, Fleet, MAX_EVENT_BYTES},
     hash::ObjectHash,
-    name::ChannelName,
+    name::{ChannelName, ClusterName},
+    shared::Shared,
 };
 use driftless_proto::{MAX_MESSAGE_BYTES, from_time, to_hash, v1};
 use driftless_store::{Bucket, Journal};
@@ -42,7 +47,8 @@ pub(crate) struct Core {
     pub(crate) objects: Arc<Objects>,
     pub(crate) egress: Egress,
     pub(crate) hub: Arc<Hub>,
-    pub(crate) table: StatusTable,
+    pub(crate) table: Arc<StatusTable>,
+    pub(crate) followers: Mutex<Followers>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     /// Cancelled when the server begins to stop: long-lived streams end.
@@ -53,6 +59,59 @@ impl Core {
     /// The newest fleet state.
     fn state(&self) -> Arc<driftless_store::journal::State> {
         Arc::clone(&self.journal.state().borrow())
+    }
+
+    /// How many clusters follow the channel.
+    fn followers(&self, fleet: &Fleet, channel: &ChannelName) -> u32 {
+        let mut counted = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.of.as_ref().is_none_or(|of| !of.is_same(&fleet.clusters)) {
+            *counted = Followers::of(&fleet.clusters);
+        }
+        counted.by_channel.get(channel).copied().unwrap_or_default()
+    }
+
+    /// Brings the metrics about clusters up to date.
+    pub(crate) fn measure_progress(&self) {
+        for (name, channel) in &self.state().fleet.channels {
+            self.metrics.progress(name, &self.table.progress(name, channel));
+        }
+    }
+
+    /// A channel as callers see it.
+    fn channel_message(&self, fleet: &Fleet, name: &ChannelName, channel: &model_fleet::Channel) -> v1::Channel {
+        v1::Channel {
+            name: name.to_string(),
+            sequence: channel.sequence,
+            changed: Some(from_time(channel.changed)),
+            snapshot: channel.snapshot.as_ref().map(to_hash),
+            components: channel
+                .components
+                .iter()
+                .map(|(name, bundle)| (name.to_string(), to_hash(bundle)))
+                .collect(),
+            clusters: self.followers(fleet, name),
+            progress: Some(self.table.progress(name, channel)),
+        }
+    }
+}
+
+/// How many clusters follow each channel, counted once for each list of clusters.
+#[derive(Default)]
+pub(crate) struct Followers {
+    of: Option<Shared<BTreeMap<ClusterName, model_fleet::Cluster>>>,
+    by_channel: BTreeMap<ChannelName, u32>,
+}
+
+impl Followers {
+    fn of(clusters: &Shared<BTreeMap<ClusterName, model_fleet::Cluster>>) -> Self {
+        let mut by_channel = BTreeMap::new();
+        for cluster in clusters.values() {
+            *by_channel.entry(cluster.channel.clone()).or_default() += 1;
+        }
+        Self {
+            of: Some(clusters.clone()),
+            by_channel,
+        }
     }
 }
 
@@ -99,32 +158,6 @@ where
             }
         }
     }))
-}
-
-/// A channel as callers see it.
-fn channel_message(name: &ChannelName, channel: &model_fleet::Channel, clusters: u32) -> v1::Channel {
-    v1::Channel {
-        name: name.to_string(),
-        sequence: channel.sequence,
-        changed: Some(from_time(channel.changed)),
-        snapshot: channel.snapshot.as_ref().map(to_hash),
-        components: channel
-            .components
-            .iter()
-            .map(|(name, bundle)| (name.to_string(), to_hash(bundle)))
-            .collect(),
-        clusters,
-    }
-}
-
-/// How many clusters follow the channel.
-fn followers(fleet: &Fleet, channel: &ChannelName) -> u32 {
-    let count = fleet
-        .clusters
-        .values()
-        .filter(|cluster| cluster.channel == *channel)
-        .count();
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Reads the hashes of a request that may name many.

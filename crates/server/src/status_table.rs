@@ -1,26 +1,42 @@
-//! What the agents of this server report, in memory: soft state, told again by each agent that reconnects.
+//! What agents report, in memory: soft state, told again by each agent that reconnects.
 //!
-//! Written by the streams, read by the `Fleet` service.
+//! Written by the streams of this server, and by [`replicas`] with what other servers of the bucket know and what was
+//! known before a restart; read by the `Fleet` service. [`tally`] keeps count.
+
+mod document;
+pub(crate) mod replicas;
+mod tally;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use driftless_model::{
-    fleet::{Channel, Cluster, Membership},
-    name::ClusterName,
+    fleet::{Channel, Cluster, Fleet, Membership},
+    name::{ChannelName, ClusterName},
     status::{ClusterStatus, MAX_PROBLEMS},
 };
 use driftless_proto::{from_orders, from_time, from_vars, v1};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-/// What the agents of this server report.
+use document::{Document, Known, part_of};
+use tally::Tally;
+
+/// What agents report.
 pub(crate) struct StatusTable {
-    rows: Mutex<HashMap<ClusterName, Row>>,
+    inner: Mutex<Inner>,
     /// Counts changes, for whoever watches.
     changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Inner {
+    rows: HashMap<ClusterName, Row>,
+    tally: Tally,
+    /// Parts whose rows have changed since they were written.
+    unwritten: BTreeSet<u8>,
 }
 
 /// What is known of one cluster.
@@ -28,6 +44,8 @@ pub(crate) struct StatusTable {
 pub(crate) struct Row {
     /// Its open stream, if any.
     stream: Option<u64>,
+    /// The replica of which this is known, if it is another; and whether a stream to that is open.
+    elsewhere: Option<(Arc<str>, bool)>,
     /// When a stream of it was last known to be open.
     last_seen: Option<Timestamp>,
     status: Option<Arc<ClusterStatus>>,
@@ -38,7 +56,7 @@ pub(crate) struct Row {
 impl StatusTable {
     pub(crate) fn new() -> Self {
         Self {
-            rows: Mutex::default(),
+            inner: Mutex::default(),
             changes: watch::channel(0).0,
         }
     }
@@ -46,6 +64,7 @@ impl StatusTable {
     pub(crate) fn connected(&self, cluster: &ClusterName, stream: u64, now: Timestamp) {
         self.change(cluster, |row| {
             row.stream = Some(stream);
+            row.elsewhere = None;
             row.last_seen = Some(now);
         });
     }
@@ -75,16 +94,28 @@ impl StatusTable {
         }
     }
 
+    /// Takes over which clusters there are, for the counts.
+    pub(crate) fn enrolled(&self, fleet: &Fleet) {
+        self.lock().tally.enrolled(fleet.clusters.iter());
+    }
+
     /// Drops what is known of a cluster that left the fleet, unless its stream is still open.
     pub(crate) fn forget(&self, cluster: &ClusterName) {
-        let mut rows = self.lock();
-        if rows.get(cluster).is_some_and(|row| row.stream.is_none()) {
-            rows.remove(cluster);
+        let mut inner = self.lock();
+        if inner.rows.get(cluster).is_some_and(|row| row.stream.is_none()) {
+            inner.rows.remove(cluster);
+            inner.tally.update(cluster, false, None);
+            inner.unwritten.insert(part_of(cluster));
         }
     }
 
     pub(crate) fn row(&self, cluster: &ClusterName) -> Row {
-        self.lock().get(cluster).cloned().unwrap_or_default()
+        self.lock().rows.get(cluster).cloned().unwrap_or_default()
+    }
+
+    /// How far the clusters of a channel are with its newest snapshot.
+    pub(crate) fn progress(&self, name: &ChannelName, channel: &Channel) -> v1::Progress {
+        self.lock().tally.progress(name, channel.snapshot.as_ref())
     }
 
     /// A signal at every change.
@@ -92,18 +123,99 @@ impl StatusTable {
         self.changes.subscribe()
     }
 
+    /// The parts that changed since they were last asked for. Who cannot write one has to give it back.
+    fn unwritten(&self) -> Vec<(u8, Document)> {
+        let mut inner = self.lock();
+        let parts = std::mem::take(&mut inner.unwritten);
+        let mut documents: Vec<_> = parts.into_iter().map(|part| (part, Document::default())).collect();
+        for (name, row) in inner.rows.iter().filter(|(_, row)| row.elsewhere.is_none()) {
+            let part = part_of(name);
+            if let Ok(index) = documents.binary_search_by_key(&part, |(part, _)| *part) {
+                let known = Known {
+                    is_connected: row.stream.is_some(),
+                    last_seen: row.last_seen,
+                    status: row.status.clone(),
+                };
+                documents[index].1.clusters.insert(name.clone(), known);
+            }
+        }
+        documents
+    }
+
+    /// This part could not be written.
+    fn give_back(&self, part: u8) {
+        self.lock().unwritten.insert(part);
+    }
+
+    /// Takes over what was known before this server was started. Of no cluster a stream is open yet.
+    fn restore(&self, document: Document) {
+        for (name, known) in document.clusters {
+            self.change(&name, |row| {
+                if row.last_seen <= known.last_seen {
+                    row.elsewhere = None;
+                    row.last_seen = known.last_seen;
+                    row.status = known.status;
+                }
+            });
+        }
+    }
+
+    /// Takes over what another replica knows; of a cluster with a stream here nobody knows more than this server.
+    fn take(&self, replica: &Arc<str>, document: Document) {
+        for (name, known) in document.clusters {
+            let row = self.row(&name);
+            let is_news = row.stream.is_none()
+                && (row.last_seen <= known.last_seen || known.is_connected)
+                // What stays connected there is not overruled by who knew it before.
+                && (known.is_connected || !row.elsewhere.as_ref().is_some_and(|(other, open)| *open && other != replica));
+            if !is_news {
+                continue;
+            }
+            let elsewhere = Some((Arc::clone(replica), known.is_connected));
+            let is_same =
+                (&row.elsewhere, &row.last_seen) == (&elsewhere, &known.last_seen) && row.status == known.status;
+            if !is_same {
+                self.change(&name, |row| {
+                    row.elsewhere = elsewhere;
+                    row.last_seen = known.last_seen;
+                    row.status = known.status;
+                });
+            }
+        }
+    }
+
+    /// A replica is gone: no stream to it is open any more.
+    fn lose(&self, replica: &str) {
+        let is_lost = |row: &Row| matches!(&row.elsewhere, Some((other, true)) if **other == *replica);
+        let lost: Vec<_> = {
+            let inner = self.lock();
+            let lost = inner.rows.iter().filter(|(_, row)| is_lost(row));
+            lost.map(|(name, _)| name.clone()).collect()
+        };
+        for name in lost {
+            self.change(&name, |row| {
+                if is_lost(row) {
+                    row.elsewhere = Some((replica.into(), false));
+                }
+            });
+        }
+    }
+
     fn change(&self, cluster: &ClusterName, act: impl FnOnce(&mut Row)) {
-        let mut rows = self.lock();
+        let mut inner = self.lock();
+        let Inner { rows, tally, unwritten } = &mut *inner;
         let row = rows.entry(cluster.clone()).or_default();
         act(row);
+        unwritten.insert(part_of(cluster));
+        tally.update(cluster, row.is_connected(), row.status.as_deref());
         self.changes.send_modify(|changes| {
             *changes += 1;
             row.change = *changes;
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterName, Row>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,6 +230,10 @@ pub(crate) struct Mark {
 }
 
 impl Row {
+    fn is_connected(&self) -> bool {
+        self.stream.is_some() || matches!(self.elsewhere, Some((_, true)))
+    }
+
     /// Has the cluster applied all of its channel's current snapshot, by its current record?
     pub(crate) fn is_converged(&self, record: &Cluster, channel: Option<&Channel>) -> bool {
         let snapshot = channel.and_then(|channel| channel.snapshot.as_ref());
@@ -147,18 +263,14 @@ impl Row {
         channel: Option<&Channel>,
         now: Timestamp,
     ) -> v1::Cluster {
-        let seen = if self.stream.is_some() {
-            Some(now)
-        } else {
-            self.last_seen
-        };
+        let seen = if self.is_connected() { Some(now) } else { self.last_seen };
         v1::Cluster {
             name: name.to_string(),
             channel: record.channel.to_string(),
             labels: record.labels.clone(),
             enrolled: Some(from_time(record.enrolled)),
             joined: matches!(record.membership, Membership::Joined { .. }),
-            connected: self.stream.is_some(),
+            connected: self.is_connected(),
             last_seen: seen.map(from_time),
             status: self.status.as_deref().map(Into::into),
             converged: self.is_converged(record, channel),
@@ -208,5 +320,66 @@ mod tests {
         let row = table.row(&name);
         assert_eq!((row.stream, row.last_seen), (None, Some(at(6))));
         assert_eq!(row.status.unwrap().sequence, 5, "the last report stays");
+    }
+
+    fn known(is_connected: bool, second: i64, sequence: u64) -> Document {
+        let known = Known {
+            is_connected,
+            last_seen: Some(Timestamp::from_second(second).unwrap()),
+            status: Some(Arc::new(ClusterStatus {
+                sequence,
+                ..ClusterStatus::default()
+            })),
+        };
+        Document {
+            clusters: [("edge".parse().unwrap(), known)].into(),
+            ..Document::default()
+        }
+    }
+
+    fn told(table: &StatusTable) -> (bool, Option<i64>, u64) {
+        let row = table.row(&"edge".parse().unwrap());
+        let sequence = row.status.as_ref().map_or(0, |status| status.sequence);
+        (row.is_connected(), row.last_seen.map(Timestamp::as_second), sequence)
+    }
+
+    #[test]
+    fn what_another_replica_knows_is_told_until_there_is_a_stream_here() {
+        let (table, name) = (StatusTable::new(), "edge".parse().unwrap());
+        let (other, third): (Arc<str>, Arc<str>) = ("other".into(), "third".into());
+        table.take(&other, known(true, 5, 3));
+        assert_eq!(told(&table), (true, Some(5), 3));
+        // Nobody who saw it leave long ago knows better.
+        table.take(&third, known(false, 4, 2));
+        assert_eq!(told(&table), (true, Some(5), 3));
+        table.lose("other");
+        assert_eq!(told(&table), (false, Some(5), 3));
+        table.take(&third, known(true, 6, 4));
+        assert_eq!(told(&table), (true, Some(6), 4));
+        table.connected(&name, 1, Timestamp::from_second(7).unwrap());
+        table.take(&third, known(true, 9, 9));
+        assert_eq!(told(&table), (true, Some(7), 4));
+        // Only what is known first-hand is passed on.
+        let all = |table: &StatusTable| {
+            table
+                .unwritten()
+                .into_iter()
+                .flat_map(|(_, part)| part.clusters)
+                .count()
+        };
+        assert_eq!(all(&table), 1);
+        assert_eq!(all(&table), 0, "and once");
+        table.disconnected(&name, 1, Timestamp::from_second(8).unwrap());
+        table.take(&third, known(true, 9, 9));
+        assert_eq!(all(&table), 0);
+    }
+
+    #[test]
+    fn what_was_known_before_a_restart_is_told_as_it_was() {
+        let table = StatusTable::new();
+        table.restore(known(true, 5, 3));
+        assert_eq!(told(&table), (false, Some(5), 3));
+        table.take(&"other".into(), known(true, 9, 4));
+        assert_eq!(told(&table), (true, Some(9), 4));
     }
 }

@@ -1,12 +1,15 @@
 //! One bucket: immutable objects under the hash of their content, and the few raw reads and writes that the
 //! journal is made of.
 //!
-//! Used by the server for objects, and by [`Journal`](crate::Journal) and [`verify`](mod@crate::verify) for the
-//! rest. Never deletes and never overwrites an object.
+//! Used by the server for objects and for what replicas tell each other, and by [`Journal`](crate::Journal) and
+//! [`verify`](mod@crate::verify) for the rest. Never deletes and never overwrites an object.
 
 mod folder;
 pub(crate) mod layout;
+mod status;
 mod url;
+
+pub use status::Part;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 

@@ -15,6 +15,7 @@
 //! objects/ab/abcdef…               canonical bytes, zstd; named by the sha256 of the uncompressed bytes
 //! journal/00000000000000000042     entry 42, canonical JSON; created once, never changed
 //! checkpoints/00000000000000001000 {tip, fleet} after entry 1000, canonical JSON; may be deleted at any time
+//! status/edge-0a1b2c3d/07          a part of what one replica knows of its clusters, zstd; soft, overwritten
 //! probe                            empty; shows that the bucket honours put-if-absent
 //! ```
 //!

@@ -83,11 +83,13 @@ fn table(channels: &[Channel]) -> String {
         "SNAPSHOT",
         "COMPONENTS",
         "CLUSTERS",
+        "HEALTHY",
+        "FAILED",
         "CHANGED",
         "SEQUENCE",
         "FULL SNAPSHOT",
     ];
-    let mut table = Table::new(heads).wide_from(5);
+    let mut table = Table::new(heads).wide_from(7);
     for channel in channels {
         let hash = |shown: fn(ObjectHash) -> String| channel.snapshot.map_or_else(|| "-".to_owned(), shown);
         table.row([
@@ -95,6 +97,8 @@ fn table(channels: &[Channel]) -> String {
             hash(|hash| hash.short()),
             channel.components.len().to_string(),
             channel.clusters.to_string(),
+            channel.progress.healthy.to_string(),
+            channel.progress.failed.to_string(),
             format!("{} ago", age(channel.changed, now())),
             channel.sequence.to_string(),
             hash(|hash| hash.to_string()),

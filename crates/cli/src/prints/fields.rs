@@ -11,6 +11,18 @@ pub(crate) const CHANNEL: Fields = &[
     ("snapshot", "its newest snapshot; `null` before the first push"),
     ("components.*", "the bundle of each component in that snapshot"),
     ("clusters", "number of clusters that follow it"),
+    (
+        "progress.connected",
+        "those of them whose agent has a stream open, to any server",
+    ),
+    (
+        "progress.waiting",
+        "those that have not said that they work on the newest snapshot",
+    ),
+    ("progress.progressing", "those that have not applied all of it"),
+    ("progress.applied", "those that have, and where it is not healthy yet"),
+    ("progress.healthy", "those where it is healthy"),
+    ("progress.failed", "those where something needs help"),
 ];
 
 /// `driftless_client::types::Cluster`

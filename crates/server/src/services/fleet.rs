@@ -15,7 +15,7 @@ use jiff::SignedDuration;
 use tokio::{sync::watch, time::Instant};
 use tonic::{Request, Response, Status};
 
-use super::{Core, Parts, channel_message, followers, parts};
+use super::{Core, Parts, parts};
 use crate::{failure::Failure, secrets::random_text, status_table::Mark};
 
 mod dry_run;
@@ -275,7 +275,7 @@ impl Watch {
             return Ok(None);
         }
         self.sequence = Some(channel.sequence);
-        let channel = channel_message(&self.channel, channel, followers(fleet, &self.channel));
+        let channel = self.core.channel_message(fleet, &self.channel, channel);
         Ok(Some(v1::ChannelStatus {
             channel: Some(channel),
             clusters,

@@ -30,7 +30,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Core, Parts, channel_message, followers, hashes, parts};
+use super::{Core, Parts, hashes, parts};
 use crate::failure::Failure;
 use history::Walk;
 use request::{check_provenance, parse_channel, read_components, read_key, read_objects};
@@ -193,23 +193,17 @@ impl Service {
 
     fn list_channels(&self) -> v1::ListChannelsResponse {
         let fleet = &self.core.state().fleet;
-        let mut counts: BTreeMap<&ChannelName, u32> = BTreeMap::new();
-        for cluster in fleet.clusters.values() {
-            *counts.entry(&cluster.channel).or_default() += 1;
-        }
-        let count = |name| counts.get(name).copied().unwrap_or_default();
-        let channels = fleet
-            .channels
-            .iter()
-            .map(|(name, channel)| channel_message(name, channel, count(name)));
+        let channels = fleet.channels.iter();
         v1::ListChannelsResponse {
-            channels: channels.collect(),
+            channels: channels
+                .map(|(name, channel)| self.core.channel_message(fleet, name, channel))
+                .collect(),
         }
     }
 
     fn channel(&self, name: &ChannelName) -> Result<v1::Channel, Failure> {
         let fleet = &self.core.state().fleet;
-        Ok(channel_message(name, fleet.channel(name)?, followers(fleet, name)))
+        Ok(self.core.channel_message(fleet, name, fleet.channel(name)?))
     }
 
     async fn put(&self, object: v1::Object) -> Result<(), Failure> {
@@ -291,7 +285,7 @@ impl Service {
             snapshot: snapshot.as_ref().map(to_hash).unwrap_or_default(),
             sequence: if unchanged { 0 } else { outcome.seq },
             unchanged,
-            clusters: followers(fleet, &channel),
+            clusters: self.core.followers(fleet, &channel),
             stored,
         })
     }

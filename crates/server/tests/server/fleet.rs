@@ -215,3 +215,54 @@ async fn report_that_makes_no_sense_does_not_end_the_stream() {
     let pushed = rig.push("prod", &bundle("shop", "1")).await;
     assert_eq!(stream.directive().await.0.sequence, pushed.sequence);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_is_known_to_every_server_of_the_bucket_and_survives_a_restart() {
+    let one = Rig::start().await;
+    one.create_channel("prod").await;
+    let shop = bundle("shop", "1");
+    let pushed = one.push("prod", &shop).await;
+    let bucket = one.root.path().join("data/bucket").display().to_string();
+    let other = Rig::start_with(tempfile::tempdir().unwrap(), |settings| driftless_server::Settings {
+        bucket: Some(bucket),
+        ..settings
+    })
+    .await;
+    let mut stream = one.agent("edge", "prod").await.sync(&one).await.unwrap();
+    stream.welcome().await;
+    stream
+        .send(FromAgent::Status(converged(&pushed.snapshot, &components(&[&shop]))))
+        .await;
+    let request = || v1::WatchChannelRequest {
+        channel: "prod".to_owned(),
+    };
+    let mut watch = other.fleet().await.watch_channel(request()).await.unwrap().into_inner();
+    let told = until(&mut watch, "edge", |cluster| cluster.connected && cluster.converged).await;
+    assert_eq!(told.status.unwrap().components[0].applied, 1);
+    let named = v1::GetChannelRequest {
+        name: "prod".to_owned(),
+    };
+    for rig in [&one, &other] {
+        let channel = rig
+            .publish()
+            .await
+            .get_channel(named.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        let progress = channel.progress.unwrap();
+        assert_eq!((channel.clusters, progress.connected, progress.healthy), (1, 1, 1));
+    }
+
+    drop(stream);
+    let one = one.restart().await;
+    let get = v1::GetClusterRequest {
+        name: "edge".to_owned(),
+    };
+    let kept = one.fleet().await.get_cluster(get).await.unwrap().into_inner();
+    assert!(
+        !kept.connected && kept.last_seen.is_some() && kept.converged,
+        "{kept:?}"
+    );
+    until(&mut watch, "edge", |cluster| !cluster.connected && cluster.converged).await;
+}

@@ -6,6 +6,7 @@ use object_store::path::Path;
 pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 pub(crate) const OBJECTS: &str = "objects";
+pub(crate) const STATUS: &str = "status";
 
 /// The object by which a bucket shows that it honours put-if-absent.
 pub(crate) fn probe() -> Path {
@@ -53,6 +54,19 @@ pub(crate) fn number(folder: &str, path: &Path) -> Option<u64> {
     (numbered(folder, seq) == *path).then_some(seq)
 }
 
+/// Where a part of a replica's status is.
+pub(crate) fn status(replica: &str, part: &str) -> Path {
+    Path::from_iter([STATUS, replica, part])
+}
+
+/// The replica and part that `path` stands for, if it is such a name.
+pub(crate) fn status_at(path: &Path) -> Option<(String, String)> {
+    let mut parts = path.parts().skip(1);
+    let (replica, part) = (parts.next()?, parts.next()?);
+    let (replica, part) = (replica.as_ref().to_owned(), part.as_ref().to_owned());
+    (status(&replica, &part) == *path).then_some((replica, part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +82,13 @@ mod tests {
         assert_eq!(checkpoint(1000).as_ref(), "checkpoints/00000000000000001000");
         assert_eq!(entry(u64::MAX).as_ref(), "journal/18446744073709551615");
         assert_eq!(probe().as_ref(), "probe");
+        assert_eq!(status("a-1", "07").as_ref(), "status/a-1/07");
+        assert_eq!(
+            status_at(&status("a-1", "07")),
+            Some(("a-1".to_owned(), "07".to_owned()))
+        );
+        assert_eq!(status_at(&Path::from("status/a-1/07/x")), None);
+        assert_eq!(status_at(&Path::from("status/a-1")), None);
     }
 
     #[test]

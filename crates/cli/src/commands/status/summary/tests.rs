@@ -1,3 +1,4 @@
+use driftless_client::types::Progress;
 use driftless_model::status::{ClusterStatus, ComponentStatus};
 
 use super::*;
@@ -14,6 +15,7 @@ fn channel() -> Channel {
         snapshot: Some(hash(0x1a)),
         components: [("shop".parse().unwrap(), hash(1))].into(),
         clusters: 3,
+        progress: Progress::default(),
     }
 }
 
