@@ -167,6 +167,11 @@ impl Clients {
         Ok(())
     }
 
+    /// Closes all connections.
+    pub(crate) async fn close(mut self) {
+        self.tasks.shutdown().await;
+    }
+
     fn last(&self) -> Instant {
         self.shared.began + Duration::from_nanos(self.shared.last.load(Ordering::Relaxed))
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use driftless_load::{Held, Member, figures::median, plot, typical};
+use driftless_load::{ChangeReport, Held, Member, figures::median, plot, typical};
 use driftless_model::{bundle::Bundle, manifest::Manifest};
 use serde_json::json;
 
@@ -29,27 +29,58 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
     // A server that has just enrolled everybody is not what idles for months.
     stage.restart().await?;
     let before = stage.used()?.resident_bytes;
+    // Not beside the fleet: one process may not open files for both.
+    let floors = Floors::measure(args, &stage, &members).await?;
     let mut held = stage.hold(args, &members, args.size, false).await?;
     eprintln!("opening {} streams", args.agents);
     let opened = held.open().await?;
     report.add("all streams opened", opened.seconds * 1e3, "ms", None, None);
     if args.sections.contains(&Section::Idle) {
-        idle(args, &stage, &members, before, report).await?;
+        idle(args, &stage, before, floors.stream, report).await?;
     }
+    let mut change = None;
     if args.sections.contains(&Section::Change) {
-        changes(args, &stage, &members, &mut held, report).await?;
+        change = Some(changes(args, &mut held).await?);
     }
     if args.sections.contains(&Section::Blob) {
         blob(&stage, &mut held, report).await?;
     }
     if args.sections.contains(&Section::Reconnect) {
-        reconnect(args, &mut stage, &members, &mut held, report).await?;
+        reconnect(&mut stage, floors.handshakes, &mut held, report).await?;
     }
     held.close().await;
+    if let Some(change) = change {
+        tell(args, &stage, &members, &change, report).await?;
+    }
     stage.close().await
 }
 
-async fn idle(args: &Args, stage: &Stage, members: &[Member], before: u64, report: &mut Report) -> Result<()> {
+/// What needs no figure of ours.
+#[derive(Default)]
+struct Floors {
+    /// KiB that a stream takes in a bare tonic server.
+    stream: f64,
+    /// Milliseconds that all handshakes take.
+    handshakes: f64,
+}
+
+impl Floors {
+    async fn measure(args: &Args, stage: &Stage, members: &[Member]) -> Result<Self> {
+        let mut floors = Self::default();
+        if args.sections.contains(&Section::Idle) {
+            floors.stream = bare_streams(args, stage, members).await?;
+        }
+        if args.sections.contains(&Section::Reconnect) {
+            let floor = Floor::start(Kind::Tls, stage).await?;
+            let (clients, took) = floor.connect(members, args.connecting).await?;
+            floors.handshakes = took.as_secs_f64() * 1e3;
+            clients.close().await;
+        }
+        Ok(floors)
+    }
+}
+
+async fn idle(args: &Args, stage: &Stage, before: u64, floor: f64, report: &mut Report) -> Result<()> {
     let agents = args.agents as f64;
     // What opening left to do is over by then.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -60,7 +91,6 @@ async fn idle(args: &Args, stage: &Stage, members: &[Member], before: u64, repor
     let percent = (to.cpu_seconds - from.cpu_seconds) / args.idle as f64 * 100.0;
     report.add(IDLE, percent, "% core", None, Some(Goal::Most(0.1)));
     let each = (to.resident_bytes.saturating_sub(before)) as f64 / agents / 1024.0;
-    let floor = bare_streams(args, stage, members).await?;
     report.add(
         "server RSS per idle agent",
         each,
@@ -108,7 +138,7 @@ async fn bare_streams(args: &Args, stage: &Stage, members: &[Member]) -> Result<
     Ok(after.saturating_sub(before) as f64 / members.len() as f64 / 1024.0)
 }
 
-async fn changes(args: &Args, stage: &Stage, members: &[Member], held: &mut Held, report: &mut Report) -> Result<()> {
+async fn changes(args: &Args, held: &mut Held) -> Result<ChangeReport> {
     let (mut found, mut delays) = (Vec::new(), Vec::new());
     // The first is not like the others: whatever is only ever made once is made then.
     held.change().await?;
@@ -123,7 +153,16 @@ async fn changes(args: &Args, stage: &Stage, members: &[Member], held: &mut Held
         let picture = plot::arrivals(&title, &delays);
         std::fs::write(file, picture).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let change = typical(&found);
+    Ok(typical(&found))
+}
+
+async fn tell(
+    args: &Args,
+    stage: &Stage,
+    members: &[Member],
+    change: &ChangeReport,
+    report: &mut Report,
+) -> Result<()> {
     let (latency, cpu) = fan_out(args, stage, members, change.bytes_per_agent).await?;
     let milliseconds = change.milliseconds;
     report.add("change, until acknowledged", change.push_milliseconds, "ms", None, None);
@@ -208,17 +247,7 @@ async fn blob(stage: &Stage, held: &mut Held, report: &mut Report) -> Result<()>
     Ok(())
 }
 
-async fn reconnect(
-    args: &Args,
-    stage: &mut Stage,
-    members: &[Member],
-    held: &mut Held,
-    report: &mut Report,
-) -> Result<()> {
-    let floor = Floor::start(Kind::Tls, stage).await?;
-    let (clients, handshakes) = floor.connect(members, args.connecting).await?;
-    drop((clients, floor));
-    let handshakes = handshakes.as_secs_f64() * 1e3;
+async fn reconnect(stage: &mut Stage, handshakes: f64, held: &mut Held, report: &mut Report) -> Result<()> {
     let dropped = held.reconnect().await?;
     let took = dropped.streams.seconds * 1e3;
     report.add(
