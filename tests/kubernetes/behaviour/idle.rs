@@ -14,6 +14,8 @@ use driftless_tests::{
 /// For how many seconds the agent is watched; `.ci/run` sets the five minutes that are promised.
 const SECONDS: &str = "DRIFTLESS_IDLE_SECONDS";
 const DEFAULT: u64 = 30;
+/// For what takes a second or two.
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_agent_only_watches_and_renews_its_lease() -> Result<()> {
@@ -31,11 +33,19 @@ async fn idle_agent_only_watches_and_renews_its_lease() -> Result<()> {
     };
     let world = World::new(&plane, "idle").await?;
     let agent = world.pod("one").await?;
+    let begin = plane.mark().await?;
     let (definition, object) = definition_and_object("idle.example.com", "Widget", "one");
     let custom = stream(&[definition, object]);
     world.push("shop", &format!("{ONLINE_BOUTIQUE}\n---\n{custom}")).await?;
     world.converged().await?;
     world.recorded("shop").await?;
+    // The API server may refuse for a moment to watch a kind that was just defined; the agent then lists it anew.
+    eventually(SOON, "the new kind to be watched", async || {
+        let asked = plane.asked(world.name(), begin).await?;
+        let is_watch = |one: &Asked| (one.verb.as_str(), one.resource.as_str(), one.code) == ("watch", "widgets", 200);
+        Ok(asked.iter().any(is_watch).then_some(()))
+    })
+    .await?;
 
     let mark = plane.mark().await?;
     let watched = Duration::from_secs(seconds);
