@@ -106,3 +106,20 @@ async fn channel_in_use_is_left_alone() -> Result<()> {
     assert!(told.contains("channel `prod` has the component `shop`"), "{told}");
     Ok(())
 }
+
+#[tokio::test]
+async fn cluster_that_only_has_the_name_of_a_benchs_is_left_alone() -> Result<()> {
+    let desk = Desk::ready().await?;
+    desk.runs(&["cluster", "enroll", "bench-00002", "--channel", "prod"])
+        .await?;
+    let told = desk.fails(1, &["bench", "--agents", "2", "--channel", "bench"]).await?;
+    assert!(told.contains("cluster `bench-00002`, which is no bench's"), "{told}");
+    let clusters: Value = desk.runs(&["clusters", "-o", "json"]).await?.json()?;
+    let all: Vec<_> = clusters.as_array().into_iter().flatten().collect();
+    assert_eq!(all.len(), 1, "{clusters:#}");
+    assert_eq!(
+        (&all[0]["name"], &all[0]["channel"]),
+        (&"bench-00002".into(), &"prod".into())
+    );
+    Ok(())
+}

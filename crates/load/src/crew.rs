@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use driftless_client::{Client, Enroll, Target};
+use driftless_client::{Client, Enroll, Target, types::Cluster};
 use driftless_model::name::{ChannelName, ClusterName, Labels};
 use driftless_proto::v1::{self, enrollment_client::EnrollmentClient};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -108,16 +108,16 @@ pub async fn recruit(
         None => Kept::new(target.ca.as_deref()),
     };
     let keys = kept.keys()?;
-    let there: BTreeSet<_> = client
-        .clusters(Some(channel))
-        .await?
-        .into_iter()
-        .filter(|cluster| cluster.joined)
-        .map(|cluster| cluster.name)
-        .collect();
     let names = (1..=*agents)
         .map(|number| name(channel, number))
         .collect::<Result<Vec<_>, _>>()?;
+    let fleet = client.clusters(None).await?;
+    refuse_real(&names, &fleet, channel)?;
+    let there: BTreeSet<_> = fleet
+        .into_iter()
+        .filter(|cluster| cluster.joined && cluster.channel == *channel)
+        .map(|cluster| cluster.name)
+        .collect();
     let is_new = |name: &&ClusterName| !(there.contains(*name) && kept.chains.contains_key(*name));
     let new: Vec<_> = names.iter().filter(is_new).cloned().collect();
     let enrolled = new.len();
@@ -133,6 +133,23 @@ pub async fn recruit(
     });
     let members = members.collect::<Result<_, _>>()?;
     Ok(Recruited { members, enrolled })
+}
+
+/// Nobody's own cluster is enrolled anew: its agent would be locked out, and it would be retired in the end.
+fn refuse_real(names: &[ClusterName], fleet: &[Cluster], channel: &ChannelName) -> Result<(), Error> {
+    let is_ours = |cluster: &Cluster| cluster.labels.get(LABEL.0).map(String::as_str) == Some(LABEL.1);
+    let meant: BTreeSet<_> = names.iter().collect();
+    let real = fleet
+        .iter()
+        .find(|cluster| meant.contains(&cluster.name) && !is_ours(cluster));
+    let Some(Cluster { name, .. }) = real else {
+        return Ok(());
+    };
+    let (key, value) = LABEL;
+    Err(Error::Channel {
+        channel: channel.to_string(),
+        why: format!("makes the name of cluster `{name}`, which is no bench's: it has no label {key}={value}"),
+    })
 }
 
 /// Lets all clusters leave the fleet.
