@@ -59,6 +59,11 @@ impl Frame {
         self.head.len() + self.body.len()
     }
 
+    /// Is what comes next a part of a body of more than so many bytes?
+    pub(crate) fn is_beyond(&self, most: usize) -> bool {
+        self.head.is_empty() && self.body.len() > most
+    }
+
     /// Takes the next bytes to send, of the large part at most `most`; `None` when all was taken.
     pub(crate) fn next(&mut self, most: usize) -> Option<Bytes> {
         if !self.head.is_empty() {

@@ -135,7 +135,7 @@ impl Flow {
                 None => return Some(trailers(&Status::ok(""))),
             }
         }
-        if self.sending.len() > egress::SMALL {
+        if self.sending.is_beyond(egress::SMALL) {
             self.turn = Some(self.core.egress.turn().await);
         }
         self.sending.next(egress::PIECE).map(http_body::Frame::data)
