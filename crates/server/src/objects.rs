@@ -89,7 +89,10 @@ impl Objects {
         let Some(base) = base.filter(|base| *base != hash) else {
             return Ok(Some(whole));
         };
-        match self.cached((*hash, Some(*base)), self.encode(hash, base)).await {
+        match self
+            .cached((*hash, Some(*base)), Box::pin(self.encode(hash, &whole.zstd, base)))
+            .await
+        {
             Ok(Some(delta)) if delta.len() < whole.zstd.len() => Ok(Some(Packed {
                 zstd: delta,
                 base: Some(*base),
@@ -102,10 +105,12 @@ impl Objects {
         }
     }
 
-    async fn encode(&self, hash: &ObjectHash, base: &ObjectHash) -> Result<Bytes, Error> {
+    async fn encode(&self, hash: &ObjectHash, zstd: &Bytes, base: &ObjectHash) -> Result<Bytes, Error> {
+        let base_zstd = self.compressed(base).await?.ok_or(Error::ObjectNotFound(*base))?;
         // Never closed.
         let _permit = self.encoding.acquire().await.ok();
-        let (base, target) = (self.bucket.object(base).await?, self.bucket.object(hash).await?);
+        let target = Bucket::opened(hash, zstd.clone()).await?;
+        let base = Bucket::opened(base, base_zstd).await?;
         self.metrics.deltas_encoded.inc();
         match spawn_blocking(move || delta::encode(&base, &target)).await {
             Ok(delta) => Ok(delta.into()),

@@ -152,8 +152,15 @@ impl Bucket {
     /// # Errors
     /// [`Error::is_not_found`] when it is not there, [`Error::is_corrupt`] when it is damaged.
     pub async fn object(&self, hash: &ObjectHash) -> Result<Bytes, Error> {
+        Self::opened(hash, self.object_compressed(hash).await?).await
+    }
+
+    /// The uncompressed bytes of an object that was read as [`Bucket::object_compressed`], checked against its name.
+    ///
+    /// # Errors
+    /// [`Error::is_corrupt`] when it is damaged.
+    pub async fn opened(hash: &ObjectHash, compressed: Bytes) -> Result<Bytes, Error> {
         let hash = *hash;
-        let compressed = self.object_compressed(&hash).await?;
         checked(hash, compressed, MAX_OBJECT_BYTES).await.map_err(|fault| {
             let reason = match fault {
                 Fault::TooLarge { .. } => format!("it has more than the {MAX_OBJECT_BYTES} bytes an object may have"),
