@@ -378,20 +378,23 @@ impl Session {
         let Some((_, snapshot)) = &pending.content.snapshot else {
             return Ok(());
         };
-        let needed = snapshot.components.iter().map(|(name, hash)| (*hash, name.clone()));
-        let needed: BTreeMap<_, _> = needed.collect();
-        for (hash, component) in &needed {
-            if pending.content.bundles.contains_key(hash) || self.content.bundles.contains_key(hash) {
-                continue;
-            }
-            if let Some((frame, content)) = pending.take(*hash, &self.content)? {
-                let bundle = object::bundle(*hash, &content, self.content.of(component))?;
-                pending.content.bundles.insert(*hash, bundle);
-                self.unsaved.insert(*hash, (first, frame));
+        let is_new = |hash: &ObjectHash| {
+            pending.packed.contains_key(hash)
+                && !pending.content.bundles.contains_key(hash)
+                && !self.content.bundles.contains_key(hash)
+        };
+        let needed: BTreeSet<_> = snapshot.components.values().copied().collect();
+        let came = snapshot.components.iter().filter(|(_, hash)| is_new(hash));
+        let came: Vec<_> = came.map(|(component, hash)| (component.clone(), *hash)).collect();
+        for (component, hash) in came {
+            if let Some((frame, content)) = pending.take(hash, &self.content)? {
+                let bundle = object::bundle(hash, &content, self.content.of(&component))?;
+                pending.content.bundles.insert(hash, bundle);
+                self.unsaved.insert(hash, (first, frame));
             }
         }
         // What only overtaken directives needed must not pile up.
-        pending.content.bundles.retain(|hash, _| needed.contains_key(hash));
+        pending.content.bundles.retain(|hash, _| needed.contains(hash));
         let kept: BTreeSet<_> = self.content.hashes().chain(pending.content.hashes()).collect();
         self.unsaved.retain(|hash, _| kept.contains(hash));
         Ok(())
