@@ -220,21 +220,13 @@ impl TryFrom<v1::Channel> for Channel {
 
 impl From<&v1::Progress> for Progress {
     fn from(progress: &v1::Progress) -> Self {
-        let v1::Progress {
-            connected,
-            waiting,
-            progressing,
-            applied,
-            healthy,
-            failed,
-        } = *progress;
         Self {
-            connected,
-            waiting,
-            progressing,
-            applied,
-            healthy,
-            failed,
+            connected: progress.connected,
+            waiting: progress.waiting,
+            progressing: progress.progressing,
+            applied: progress.applied,
+            healthy: progress.healthy,
+            failed: progress.failed,
         }
     }
 }

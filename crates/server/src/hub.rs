@@ -28,7 +28,6 @@ use crate::{
     frame::Frame,
     metrics::Metrics,
     objects::{Objects, Packed},
-    status_table::StatusTable,
 };
 
 /// Objects go along with a directive while they have no more than this together, compressed.
@@ -82,7 +81,6 @@ pub(crate) type OrdersWatch = watch::Receiver<Option<Arc<Orders>>>;
 /// What the open streams have to be told. Written by [`Hub::run`] alone, save for the list of streams.
 pub(crate) struct Hub {
     objects: Arc<Objects>,
-    table: Arc<StatusTable>,
     metrics: Arc<Metrics>,
     channels: Mutex<BTreeMap<ChannelName, watch::Sender<Option<Arc<Orders>>>>>,
     streams: Mutex<HashMap<ClusterName, Stream>>,
@@ -122,10 +120,9 @@ pub(crate) enum Unasked {
 }
 
 impl Hub {
-    pub(crate) fn new(objects: Arc<Objects>, table: Arc<StatusTable>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(objects: Arc<Objects>, metrics: Arc<Metrics>) -> Self {
         Self {
             objects,
-            table,
             metrics,
             channels: Mutex::default(),
             streams: Mutex::default(),
@@ -143,7 +140,6 @@ impl Hub {
                 .as_ref()
                 .is_none_or(|known| !state.fleet.clusters.is_same(known))
             {
-                self.table.enrolled(&state.fleet);
                 self.update_records(&state.fleet);
                 clusters = Some(state.fleet.clusters.clone());
             }

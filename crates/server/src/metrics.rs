@@ -114,22 +114,16 @@ impl Metrics {
 
     /// How far the clusters of a channel are.
     pub(crate) fn progress(&self, channel: &ChannelName, progress: &v1::Progress) {
-        let v1::Progress {
-            connected,
-            waiting,
-            progressing,
-            applied,
-            healthy,
-            failed,
-        } = *progress;
         let labels = [("channel", channel.to_string())];
-        self.clusters_connected.get_or_create(&labels).set(connected.into());
+        self.clusters_connected
+            .get_or_create(&labels)
+            .set(progress.connected.into());
         for (phase, count) in [
-            ("waiting", waiting),
-            ("progressing", progressing),
-            ("applied", applied),
-            ("healthy", healthy),
-            ("failed", failed),
+            ("waiting", progress.waiting),
+            ("progressing", progress.progressing),
+            ("applied", progress.applied),
+            ("healthy", progress.healthy),
+            ("failed", progress.failed),
         ] {
             let labels = [("channel", channel.to_string()), ("phase", phase.to_owned())];
             self.clusters.get_or_create(&labels).set(count.into());

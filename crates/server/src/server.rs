@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -102,7 +102,7 @@ impl Server {
         let table = Arc::new(StatusTable::new());
         let mut replicas = Replicas::new(bucket.clone(), Arc::clone(&table), replica(&folder, &host)?);
         replicas.restore().await;
-        let hub = Arc::new(Hub::new(Arc::clone(&objects), Arc::clone(&table), Arc::clone(&metrics)));
+        let hub = Arc::new(Hub::new(Arc::clone(&objects), Arc::clone(&metrics)));
         let core = Arc::new(Core {
             auth,
             authority,
@@ -112,7 +112,6 @@ impl Server {
             egress: Egress::new(),
             hub,
             table,
-            followers: Mutex::default(),
             metrics: Arc::clone(&metrics),
             clock,
             stopping: CancellationToken::new(),

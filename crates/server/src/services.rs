@@ -5,17 +5,12 @@ mod fleet;
 mod publish;
 mod sync;
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{future::Future, sync::Arc};
 
 use driftless_model::{
     fleet::{self as model_fleet, Fleet, MAX_EVENT_BYTES},
     hash::ObjectHash,
-    name::{ChannelName, ClusterName},
-    shared::Shared,
+    name::ChannelName,
 };
 use driftless_proto::{MAX_MESSAGE_BYTES, from_time, to_hash, v1};
 use driftless_store::{Bucket, Journal};
@@ -48,7 +43,6 @@ pub(crate) struct Core {
     pub(crate) egress: Egress,
     pub(crate) hub: Arc<Hub>,
     pub(crate) table: Arc<StatusTable>,
-    pub(crate) followers: Mutex<Followers>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     /// Cancelled when the server begins to stop: long-lived streams end.
@@ -61,19 +55,11 @@ impl Core {
         Arc::clone(&self.journal.state().borrow())
     }
 
-    /// How many clusters follow the channel.
-    fn followers(&self, fleet: &Fleet, channel: &ChannelName) -> u32 {
-        let mut counted = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        if counted.of.as_ref().is_none_or(|of| !of.is_same(&fleet.clusters)) {
-            *counted = Followers::of(&fleet.clusters);
-        }
-        counted.by_channel.get(channel).copied().unwrap_or_default()
-    }
-
     /// Brings the metrics about clusters up to date.
     pub(crate) fn measure_progress(&self) {
-        for (name, channel) in &self.state().fleet.channels {
-            self.metrics.progress(name, &self.table.progress(name, channel));
+        let fleet = &self.state().fleet;
+        for name in fleet.channels.keys() {
+            self.metrics.progress(name, &self.table.progress(fleet, name));
         }
     }
 
@@ -89,28 +75,8 @@ impl Core {
                 .iter()
                 .map(|(name, bundle)| (name.to_string(), to_hash(bundle)))
                 .collect(),
-            clusters: self.followers(fleet, name),
-            progress: Some(self.table.progress(name, channel)),
-        }
-    }
-}
-
-/// How many clusters follow each channel, counted once for each list of clusters.
-#[derive(Default)]
-pub(crate) struct Followers {
-    of: Option<Shared<BTreeMap<ClusterName, model_fleet::Cluster>>>,
-    by_channel: BTreeMap<ChannelName, u32>,
-}
-
-impl Followers {
-    fn of(clusters: &Shared<BTreeMap<ClusterName, model_fleet::Cluster>>) -> Self {
-        let mut by_channel = BTreeMap::new();
-        for cluster in clusters.values() {
-            *by_channel.entry(cluster.channel.clone()).or_default() += 1;
-        }
-        Self {
-            of: Some(clusters.clone()),
-            by_channel,
+            clusters: self.table.followers(fleet, name),
+            progress: Some(self.table.progress(fleet, name)),
         }
     }
 }

@@ -94,11 +94,6 @@ impl StatusTable {
         }
     }
 
-    /// Takes over which clusters there are, for the counts.
-    pub(crate) fn enrolled(&self, fleet: &Fleet) {
-        self.lock().tally.enrolled(fleet.clusters.iter());
-    }
-
     /// Drops what is known of a cluster that left the fleet, unless its stream is still open.
     pub(crate) fn forget(&self, cluster: &ClusterName) {
         let mut inner = self.lock();
@@ -113,9 +108,15 @@ impl StatusTable {
         self.lock().rows.get(cluster).cloned().unwrap_or_default()
     }
 
+    /// How many clusters follow a channel.
+    pub(crate) fn followers(&self, fleet: &Fleet, channel: &ChannelName) -> u32 {
+        self.lock().tally.of(fleet).followers(channel)
+    }
+
     /// How far the clusters of a channel are with its newest snapshot.
-    pub(crate) fn progress(&self, name: &ChannelName, channel: &Channel) -> v1::Progress {
-        self.lock().tally.progress(name, channel.snapshot.as_ref())
+    pub(crate) fn progress(&self, fleet: &Fleet, channel: &ChannelName) -> v1::Progress {
+        let snapshot = fleet.channels.get(channel).and_then(|channel| channel.snapshot);
+        self.lock().tally.of(fleet).progress(channel, snapshot.as_ref())
     }
 
     /// A signal at every change.
@@ -205,8 +206,12 @@ impl StatusTable {
         let mut inner = self.lock();
         let Inner { rows, tally, unwritten } = &mut *inner;
         let row = rows.entry(cluster.clone()).or_default();
+        let was_ours = row.change > 0 && row.elsewhere.is_none();
         act(row);
-        unwritten.insert(part_of(cluster));
+        // What others know they write themselves.
+        if was_ours || row.elsewhere.is_none() {
+            unwritten.insert(part_of(cluster));
+        }
         tally.update(cluster, row.is_connected(), row.status.as_deref());
         self.changes.send_modify(|changes| {
             *changes += 1;
@@ -349,6 +354,7 @@ mod tests {
         let (other, third): (Arc<str>, Arc<str>) = ("other".into(), "third".into());
         table.take(&other, known(true, 5, 3));
         assert_eq!(told(&table), (true, Some(5), 3));
+        assert!(table.unwritten().is_empty(), "who knows it writes it");
         // Nobody who saw it leave long ago knows better.
         table.take(&third, known(false, 4, 2));
         assert_eq!(told(&table), (true, Some(5), 3));

@@ -285,7 +285,7 @@ impl Service {
             snapshot: snapshot.as_ref().map(to_hash).unwrap_or_default(),
             sequence: if unchanged { 0 } else { outcome.seq },
             unchanged,
-            clusters: self.core.followers(fleet, &channel),
+            clusters: self.core.table.followers(fleet, &channel),
             stored,
         })
     }

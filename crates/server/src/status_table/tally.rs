@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use driftless_model::{
-    fleet::Cluster,
+    fleet::{Cluster, Fleet},
     hash::ObjectHash,
     name::{ChannelName, ClusterName},
-    status::{ClusterStatus, Health},
+    shared::Shared,
+    status::{ClusterStatus, ComponentStatus, Health},
 };
 use driftless_proto::v1;
 
@@ -28,6 +29,8 @@ enum Phase {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    /// Of which list of clusters it is.
+    records: Option<Shared<BTreeMap<ClusterName, Cluster>>>,
     clusters: HashMap<ClusterName, Place>,
     channels: BTreeMap<ChannelName, Channel>,
 }
@@ -59,7 +62,7 @@ struct Report {
 impl Report {
     fn of(status: &ClusterStatus) -> Option<Self> {
         let snapshot = status.snapshot?;
-        let blocks = |component: &driftless_model::status::ComponentStatus| {
+        let blocks = |component: &ComponentStatus| {
             component.health == Health::Failed || component.problems.iter().any(|problem| problem.blocks)
         };
         let has_failed = status.problems.iter().any(|problem| problem.blocks) || status.components.values().any(blocks);
@@ -88,8 +91,20 @@ impl Place {
 }
 
 impl Tally {
-    /// Takes over which clusters there are, and their records.
-    pub(crate) fn enrolled<'a>(&mut self, records: impl Iterator<Item = (&'a ClusterName, &'a Cluster)>) {
+    /// The tally of the clusters that there are now: counts anew if that, or a record, has changed.
+    pub(crate) fn of(&mut self, fleet: &Fleet) -> &Self {
+        if self
+            .records
+            .as_ref()
+            .is_none_or(|known| !known.is_same(&fleet.clusters))
+        {
+            self.enroll(fleet.clusters.iter());
+            self.records = Some(fleet.clusters.clone());
+        }
+        self
+    }
+
+    fn enroll<'a>(&mut self, records: impl Iterator<Item = (&'a ClusterName, &'a Cluster)>) {
         let mut gone: HashMap<_, _> = std::mem::take(&mut self.clusters);
         self.channels.clear();
         for (name, record) in records {
@@ -98,12 +113,17 @@ impl Tally {
             self.count(&place, 1);
             self.clusters.insert(name.clone(), place);
         }
-        // One that connects a moment before its enrolment is folded here is not forgotten.
+        // One that reports a moment before its enrolment is known here is not forgotten.
         let connected = gone.into_iter().filter(|(_, place)| place.is_connected);
         for (name, place) in connected {
             let place = Place { record: None, ..place };
             self.clusters.insert(name, place);
         }
+    }
+
+    /// How many clusters follow `channel`.
+    pub(crate) fn followers(&self, channel: &ChannelName) -> u32 {
+        self.channels.get(channel).map_or(0, |channel| channel.clusters)
     }
 
     /// Takes over how a cluster does.
@@ -172,11 +192,7 @@ impl Tally {
 mod tests {
     use std::collections::BTreeMap;
 
-    use driftless_model::{
-        event::JoinToken,
-        fleet::Membership,
-        status::{ComponentStatus, Problem},
-    };
+    use driftless_model::{event::JoinToken, fleet::Membership, status::Problem};
     use jiff::Timestamp;
 
     use super::*;
@@ -224,7 +240,7 @@ mod tests {
 
     fn enroll(tally: &mut Tally, channels: &[&str]) {
         let records: BTreeMap<_, _> = channels.iter().enumerate().map(|(n, c)| (name(n), record(c))).collect();
-        tally.enrolled(records.iter());
+        tally.enroll(records.iter());
     }
 
     /// Connected, waiting, progressing, applied, healthy, failed.
