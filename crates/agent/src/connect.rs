@@ -1,10 +1,18 @@
 //! One connection to the server: TLS with the fleet's authority and, once joined, the cluster's certificate.
 
+use std::time::Duration;
+
 use driftless_proto::{MAX_MESSAGE_BYTES, REASON, RETIRED};
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 
-use crate::{Error, dial::Dialer, error::chain, identity::Identity, settings::Timings};
+use crate::{
+    Error,
+    dial::Dialer,
+    error::chain,
+    identity::{Identity, jitter_of},
+    settings::Timings,
+};
 
 /// Flow-control window: a whole small directive with its inline objects, without waiting for a round trip.
 const WINDOW: u32 = 256 * 1024;
@@ -77,7 +85,7 @@ impl Server {
         let endpoint = Endpoint::from_shared(self.url.clone())
             .map_err(failed)?
             .connect_timeout(self.timings.connect)
-            .http2_keep_alive_interval(self.timings.keep_alive)
+            .http2_keep_alive_interval(ping_every(self.timings.keep_alive, identity))
             .keep_alive_timeout(self.timings.connect)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(WINDOW)
@@ -103,6 +111,13 @@ impl Server {
     }
 }
 
+/// How long one agent waits before it asks a silent server: those of a fleet were spoken to at the same moment, and must
+/// not ask at the same moment.
+fn ping_every(most: Duration, identity: Option<&Identity>) -> Duration {
+    let early = identity.map_or(0.0, |identity| jitter_of(&identity.cluster));
+    most.mul_f64(1.0 - early / 3.0)
+}
+
 /// Checks a server's URL.
 ///
 /// # Errors
@@ -123,6 +138,18 @@ pub(crate) const fn message_limit() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn agents_ask_a_silent_server_at_times_of_their_own() {
+        let most = Duration::from_secs(540);
+        let every = |n| {
+            let identity = Identity::generate(format!("edge-{n}").parse().unwrap(), "token").unwrap();
+            ping_every(most, Some(&identity))
+        };
+        let times: std::collections::BTreeSet<_> = (0..60).map(every).collect();
+        assert!(times.len() > 40, "{}", times.len());
+        assert!(times.iter().all(|time| (most * 2 / 3..=most).contains(time)));
+    }
 
     #[test]
     fn only_https_urls_are_taken() {

@@ -96,7 +96,10 @@ pub struct Timings {
     pub reconnect_most: Duration,
     /// For connecting, and for the answers of joining and renewing.
     pub connect: Duration,
-    /// Silence on the stream after which the server is asked whether it is still there.
+    /// Silence on the stream after which the server's program is asked, over HTTP/2, whether it still works; an agent
+    /// asks up to a third earlier, each at a time of its own. That its machine is gone is found by the kernel: see
+    /// [`prepare`](crate::dial::prepare). So this is for a server that is frozen, and for proxies on the way that answer
+    /// for both ends and cut what is idle; they wait ten minutes or more by default. Rare, because it wakes the server.
     pub keep_alive: Duration,
     /// Least time between two reports.
     pub report_every: Duration,
@@ -112,7 +115,7 @@ impl Default for Timings {
             reconnect_first: Duration::from_millis(200),
             reconnect_most: Duration::from_secs(30),
             connect: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(9 * 60),
             report_every: Duration::from_millis(200),
         }
     }

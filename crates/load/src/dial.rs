@@ -96,7 +96,7 @@ impl Dial {
         }
         let connecting = async {
             let tcp = self.tcp(stream).await?;
-            tcp.set_nodelay(true)?;
+            driftless_agent::dial::prepare(&tcp)?;
             let counted = Counted { tcp, stream, counts };
             TlsConnector::from(Arc::new(tls))
                 .connect(self.name.clone(), counted)

@@ -30,4 +30,4 @@ mod status_table;
 
 pub use error::Error;
 pub use server::Server;
-pub use settings::{Clock, OwnTls, Settings};
+pub use settings::{Clock, Connections, OwnTls, Settings, Silence};

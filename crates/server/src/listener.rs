@@ -3,6 +3,8 @@
 //! A connection that fails hurts nobody else and makes no noise: the internet knocks on every port. The clients of
 //! this server are told what is wrong by a TLS alert or a gRPC status.
 
+mod silence;
+
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
@@ -32,15 +34,12 @@ use crate::{
     egress,
     metrics::Metrics,
     pki::{Serving, Verifiers, provider},
-    settings::Clock,
+    settings::{self, Clock},
 };
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes are the dearest thing that a stranger can ask for.
 const HANDSHAKES: usize = 128;
-/// Finds peers that are gone; rare, so that an idle stream costs next to nothing.
-const PING_INTERVAL: Duration = Duration::from_secs(60);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 const STREAMS_PER_CONNECTION: u32 = 256;
 /// Uploads of a few megabytes go through without waiting for the window.
@@ -60,6 +59,7 @@ struct Connections {
     tls: TlsAcceptor,
     own: Option<Arc<dyn rustls::server::danger::ClientCertVerifier>>,
     handshakes: Semaphore,
+    silence: settings::Silence,
     http: auto::Builder<TokioExecutor>,
     router: Router,
     metrics: Arc<Metrics>,
@@ -73,6 +73,7 @@ impl Listener {
         verifiers: Verifiers,
         router: Router,
         metrics: Arc<Metrics>,
+        settings: settings::Connections,
         clock: Clock,
     ) -> Result<Self, Error> {
         let versions = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
@@ -91,7 +92,8 @@ impl Listener {
             tls: TlsAcceptor::from(Arc::new(config)),
             own: verifiers.own,
             handshakes: Semaphore::new(HANDSHAKES),
-            http: http_settings(),
+            silence: settings.silence,
+            http: http_settings(settings),
             router,
             metrics,
             clock,
@@ -148,15 +150,15 @@ impl Listener {
     }
 }
 
-fn http_settings() -> auto::Builder<TokioExecutor> {
+fn http_settings(settings: settings::Connections) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
     http.http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_interval(settings.ping_every)
+        .keep_alive_timeout(settings.ping_answer)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -213,6 +215,7 @@ impl Connections {
     async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
         stream.set_nodelay(true)?;
+        silence::bound(&stream, self.silence)?;
         tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await?
     }
 

@@ -80,6 +80,7 @@ impl Server {
             client_ca,
             names,
             grace,
+            connections,
             clock,
         } = settings;
         let folder = DataFolder::open(&data)?;
@@ -117,7 +118,7 @@ impl Server {
             stopping: CancellationToken::new(),
         });
         let (router, health) = router::new(&core).await;
-        let listener = Listener::bind(listen, Arc::clone(&serving), verifiers, router, metrics, clock).await?;
+        let listener = Listener::bind(listen, Arc::clone(&serving), verifiers, router, metrics, connections, clock).await?;
         let address = listener.local_addr().map_err(|source| Error::Listen {
             address: listen,
             source,

@@ -6,6 +6,7 @@ mod agents;
 mod circles;
 #[cfg(test)]
 mod clusters;
+mod connections;
 #[cfg(test)]
 mod dry_run;
 #[cfg(test)]
