@@ -153,7 +153,10 @@ impl Stream {
         common.board.opened(self.number);
         let mut messages = Messages::default();
         // As an agent: up to a third earlier, each at a time of its own.
-        let ping_every = common.timings.keep_alive.mul_f64(self.rng.random_range(2.0 / 3.0..=1.0));
+        let ping_every = common
+            .timings
+            .keep_alive
+            .mul_f64(self.rng.random_range(2.0 / 3.0..=1.0));
         let mut keep_alive = Box::pin(sleep(ping_every));
         let mut is_asked = false;
         loop {

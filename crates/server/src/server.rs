@@ -118,7 +118,16 @@ impl Server {
             stopping: CancellationToken::new(),
         });
         let (router, health) = router::new(&core).await;
-        let listener = Listener::bind(listen, Arc::clone(&serving), verifiers, router, metrics, connections, clock).await?;
+        let listener = Listener::bind(
+            listen,
+            Arc::clone(&serving),
+            verifiers,
+            router,
+            metrics,
+            connections,
+            clock,
+        )
+        .await?;
         let address = listener.local_addr().map_err(|source| Error::Listen {
             address: listen,
             source,
