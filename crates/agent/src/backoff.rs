@@ -63,4 +63,17 @@ mod tests {
         backoff.reset();
         assert!(backoff.next() <= Duration::from_millis(200));
     }
+
+    #[test]
+    fn agents_that_fail_together_come_back_evenly_spread() {
+        let second = Duration::from_secs(1);
+        let delay = |seed| Backoff::new(second, second, SmallRng::seed_from_u64(seed)).next();
+        let mut tenths = [0; 10];
+        for seed in 0..10_000 {
+            let early = delay(seed).as_secs_f64() - 0.5;
+            tenths[((early * 20.0) as usize).min(9)] += 1;
+        }
+        // A thousand each, give or take four standard deviations.
+        assert!(tenths.iter().all(|&count| (880..=1120).contains(&count)), "{tenths:?}");
+    }
 }

@@ -1,10 +1,13 @@
 //! One connection to the server: TLS with the fleet's authority and, once joined, the cluster's certificate.
 
+mod tls;
+
 use std::time::Duration;
 
 use driftless_proto::{MAX_MESSAGE_BYTES, REASON, RETIRED};
 use hyper_util::rt::TokioIo;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
+use rustls::pki_types::ServerName;
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::{
     Error,
@@ -13,6 +16,7 @@ use crate::{
     identity::{Identity, jitter_of},
     settings::Timings,
 };
+pub(crate) use tls::Sessions;
 
 /// Flow-control window: a whole small directive with its inline objects, without waiting for a round trip.
 const WINDOW: u32 = 256 * 1024;
@@ -23,11 +27,18 @@ pub(crate) struct Server {
     url: String,
     ca: String,
     dialer: Dialer,
+    sessions: Sessions,
     timings: Timings,
 }
 
 impl Server {
-    pub(crate) fn new(url: String, ca: String, dialer: Dialer, timings: Timings) -> Result<Self, Error> {
+    pub(crate) fn new(
+        url: String,
+        ca: String,
+        dialer: Dialer,
+        sessions: Sessions,
+        timings: Timings,
+    ) -> Result<Self, Error> {
         check_url(&url).map_err(|message| Error::Server {
             server: url.clone(),
             message,
@@ -36,6 +47,7 @@ impl Server {
             url,
             ca,
             dialer,
+            sessions,
             timings,
         })
     }
@@ -65,48 +77,39 @@ impl Server {
     /// # Errors
     /// [`Error::Server`] when it cannot be reached in time or is not who it should be.
     pub(crate) async fn connect(&self, identity: Option<&Identity>) -> Result<Channel, Error> {
-        let failed = |error: tonic::transport::Error| {
-            // The outermost text only says that there was a transport error.
-            let message = std::error::Error::source(&error).map_or_else(|| error.to_string(), chain);
-            Error::Server {
-                server: self.url.clone(),
-                message,
-            }
+        let failed = |message| Error::Server {
+            server: self.url.clone(),
+            message,
         };
-        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca));
-        if let Some(Identity {
-            key,
-            chain: Some(chain),
-            ..
-        }) = identity
-        {
-            tls = tls.identity(tonic::transport::Identity::from_pem(chain, key));
-        }
-        let endpoint = Endpoint::from_shared(self.url.clone())
-            .map_err(failed)?
+        let unreachable = |error: tonic::transport::Error| {
+            // The outermost text only says that there was a transport error.
+            failed(std::error::Error::source(&error).map_or_else(|| error.to_string(), chain))
+        };
+        let uri: Uri = self.url.parse().map_err(|error| failed(format!("{error}")))?;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(host).map_err(|error| failed(error.to_string()))?;
+        let config = self.sessions.config(&self.ca, identity).map_err(failed)?;
+        // The plain scheme keeps tonic from adding its own TLS over ours; the origin is what goes on the wire.
+        let endpoint = Endpoint::from_static("http://server")
+            .origin(uri.clone())
             .connect_timeout(self.timings.connect)
             .http2_keep_alive_interval(ping_every(self.timings.keep_alive, identity))
             .keep_alive_timeout(self.timings.connect)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .tls_config(tls)
-            .map_err(failed)?;
+            .initial_connection_window_size(WINDOW);
         let dialer = self.dialer.clone();
-        let connector = tower::service_fn(move |uri: Uri| {
-            let dialer = dialer.clone();
-            async move { dialer.open(uri).await.map(TokioIo::new) }
+        let connector = tower::service_fn(move |_: Uri| {
+            let (dialer, uri, name, config) = (dialer.clone(), uri.clone(), name.clone(), config.clone());
+            async move {
+                let stream = dialer.open(uri).await?;
+                tls::shake_hands(config, name, stream).await.map(TokioIo::new)
+            }
         });
         let connecting = tokio::time::timeout(self.timings.connect, endpoint.connect_with_connector(connector));
         match connecting.await {
-            Ok(connected) => connected.map_err(failed),
-            Err(_) => {
-                let message = format!("no connection within {:?}", self.timings.connect);
-                Err(Error::Server {
-                    server: self.url.clone(),
-                    message,
-                })
-            }
+            Ok(connected) => connected.map_err(unreachable),
+            Err(_) => Err(failed(format!("no connection within {:?}", self.timings.connect))),
         }
     }
 }

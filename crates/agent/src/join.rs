@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::{
     Error,
-    connect::Server,
+    connect::{Server, Sessions},
     identity::{Identity, jitter_of},
     settings::Settings,
 };
@@ -23,6 +23,7 @@ pub(crate) struct Member {
     identity: Option<Identity>,
     /// A token that was refused while there was an identity to go on with: not to be tried again.
     refused: Option<String>,
+    sessions: Sessions,
 }
 
 /// What to do about the identity.
@@ -59,6 +60,7 @@ impl Member {
             settings,
             identity,
             refused: None,
+            sessions: Sessions::default(),
         }
     }
 
@@ -66,7 +68,8 @@ impl Member {
     pub(crate) fn server(&self) -> Result<Server, Error> {
         let file = self.settings.join.read()?;
         let url = self.settings.server.clone().unwrap_or(file.server);
-        Server::new(url, file.ca, self.settings.dialer.clone(), self.settings.timings)
+        let (dialer, sessions) = (self.settings.dialer.clone(), self.sessions.clone());
+        Server::new(url, file.ca, dialer, sessions, self.settings.timings)
     }
 
     /// Did the cluster become a member once?

@@ -32,6 +32,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Each has some 28,000 ports, and keeps those of closed connections for a minute.
 const SOURCES: usize = 32;
 
+/// What an agent keeps from one connection to the next: who it is, and its TLS session if it resumes those.
+#[derive(Debug, Clone)]
+pub struct Session(Arc<ClientConfig>);
+
 /// The way to one server.
 #[derive(Debug, Clone)]
 pub struct Dial {
@@ -64,7 +68,7 @@ impl Dial {
             .with_root_certificates(roots(target.ca.as_deref())?)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec()];
-        // An agent keeps no session; and here one stream would go on with the session of another.
+        // One stream must not go on with the session of another: see `Dial::session`.
         tls.resumption = Resumption::disabled();
         Ok(Self {
             address,
@@ -80,6 +84,17 @@ impl Dial {
         uri.expect("the address was one already, and methods have plain names")
     }
 
+    /// What an agent keeps that goes this way. One that `resumes` shakes hands in full the first time only, as long as
+    /// the server knows its session; others do so every time, like strangers.
+    pub fn session(&self, identity: Arc<dyn ResolvesClientCert>, resumes: bool) -> Session {
+        let mut tls = self.tls.clone();
+        tls.client_auth_cert_resolver = identity;
+        if resumes {
+            tls.resumption = Resumption::in_memory_sessions(1);
+        }
+        Session(Arc::new(tls))
+    }
+
     /// Opens a connection: number `stream`, whose bytes go to `counts`, as whom `identity` says.
     ///
     /// # Errors
@@ -90,15 +105,28 @@ impl Dial {
         identity: Option<Arc<dyn ResolvesClientCert>>,
         counts: Option<Arc<Board>>,
     ) -> io::Result<TlsStream<Counted>> {
-        let mut tls = self.tls.clone();
-        if let Some(identity) = identity {
-            tls.client_auth_cert_resolver = identity;
-        }
+        let session = match identity {
+            Some(identity) => self.session(identity, false),
+            None => Session(Arc::new(self.tls.clone())),
+        };
+        self.open_with(stream, &session, counts).await
+    }
+
+    /// Opens a connection with what is kept of earlier ones.
+    ///
+    /// # Errors
+    /// As [`Dial::open`].
+    pub async fn open_with(
+        &self,
+        stream: usize,
+        session: &Session,
+        counts: Option<Arc<Board>>,
+    ) -> io::Result<TlsStream<Counted>> {
         let connecting = async {
             let tcp = self.tcp(stream).await?;
             driftless_agent::dial::prepare(&tcp)?;
             let counted = Counted { tcp, stream, counts };
-            TlsConnector::from(Arc::new(tls))
+            TlsConnector::from(Arc::clone(&session.0))
                 .connect(self.name.clone(), counted)
                 .await
         };

@@ -44,6 +44,8 @@ pub struct Settings {
     pub connecting: usize,
     /// When streams come back that have ended: an agent's, unless there is a reason.
     pub timings: Timings,
+    /// Do agents go on with their TLS sessions when they come back? Otherwise every connection is that of a stranger.
+    pub resumes: bool,
 }
 
 impl Default for Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             install: false,
             connecting: 256,
             timings: Timings::default(),
+            resumes: true,
         }
     }
 }
@@ -79,6 +82,7 @@ impl Fleet {
             board: Arc::new(Board::new(members.len())),
             connecting: Semaphore::new(settings.connecting.max(1)),
             timings: settings.timings,
+            resumes: settings.resumes,
             stop: CancellationToken::new(),
         });
         let mut fleet = Self {
@@ -122,6 +126,7 @@ impl Fleet {
             number,
             turn: number,
             identity: member.identity(),
+            session: None,
             follower,
             common: Arc::clone(&self.common),
             cut: self.cut.subscribe(),

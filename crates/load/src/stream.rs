@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     board::Board,
-    dial::{Counted, Dial},
+    dial::{Counted, Dial, Session},
     error::chain,
     frame::{self, Messages, Unreadable},
 };
@@ -39,6 +39,8 @@ pub(crate) struct Common {
     /// Handshakes at once: this machine has to carry out both ends of them.
     pub(crate) connecting: Semaphore,
     pub(crate) timings: Timings,
+    /// Do streams go on with their TLS sessions when they come back?
+    pub(crate) resumes: bool,
     pub(crate) stop: CancellationToken,
 }
 
@@ -48,6 +50,8 @@ pub(crate) struct Stream {
     /// Which of the servers it goes to.
     pub(crate) turn: usize,
     pub(crate) identity: Arc<dyn ResolvesClientCert>,
+    /// Of its last connection, and to which of the servers that was.
+    pub(crate) session: Option<(usize, Session)>,
     pub(crate) follower: Follower,
     pub(crate) common: Arc<Common>,
     /// Changes whenever all streams are to be dropped.
@@ -190,13 +194,18 @@ impl Stream {
         &mut self,
         common: &Common,
     ) -> Result<(Http, SendStream<Bytes>, h2::client::ResponseFuture), Failure> {
-        let dial = &common.dials[self.turn % common.dials.len()];
+        let turn = self.turn % common.dials.len();
+        let dial = &common.dials[turn];
+        let session = match self.session.take() {
+            Some((last, session)) if last == turn => session,
+            _ => dial.session(Arc::clone(&self.identity), common.resumes),
+        };
         let tls = {
             let _permit = common.connecting.acquire().await;
-            let identity = Arc::clone(&self.identity);
-            let opening = dial.open(self.number, Some(identity), Some(Arc::clone(&common.board)));
+            let opening = dial.open_with(self.number, &session, Some(Arc::clone(&common.board)));
             opening.await.map_err(Failure::Connect)?
         };
+        self.session = Some((turn, session));
         let (mut requests, http) = Builder::new()
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)

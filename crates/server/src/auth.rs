@@ -38,7 +38,7 @@ pub(crate) struct Peer {
 /// What a client certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Certificate {
-    /// The cluster it is for; an error in words when it names none.
+    /// The cluster it is for; an error in words when it names none, or is accepted no longer.
     pub(crate) cluster: Result<ClusterName, String>,
     /// sha256 of its public key.
     pub(crate) key: ObjectHash,
@@ -90,7 +90,7 @@ impl Certificate {
     /// Which cluster its holder is, in this fleet at this moment.
     pub(crate) fn cluster<'a>(&self, fleet: &'a Fleet) -> Result<(&ClusterName, &'a Cluster), Failure> {
         let name = self.cluster.as_ref().map_err(|reason| {
-            Failure::Unauthenticated(format!("the client certificate is not one of a cluster: {reason}"))
+            Failure::Unauthenticated(format!("the client certificate stands for no cluster: {reason}"))
         })?;
         let cluster = fleet.clusters.get(name).ok_or_else(|| not_enrolled(name, fleet))?;
         self.check(name, cluster)?;

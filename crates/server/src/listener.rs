@@ -3,6 +3,7 @@
 //! A connection that fails hurts nobody else and makes no noise: the internet knocks on every port. The clients of
 //! this server are told what is wrong by a TLS alert or a gRPC status.
 
+mod admission;
 mod silence;
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -15,14 +16,13 @@ use hyper_util::{
     server::conn::auto,
 };
 use rustls::{
-    ServerConfig, ServerConnection,
+    HandshakeKind, ServerConfig, ServerConnection,
     pki_types::{CertificateDer, UnixTime},
-    server::NoServerSessionStorage,
-    version::{TLS12, TLS13},
+    server::danger::ClientCertVerifier,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,13 +33,14 @@ use crate::{
     auth::{Certificate, Issuer, Peer},
     egress,
     metrics::Metrics,
-    pki::{Serving, Verifiers, provider},
+    pki::Verifiers,
     settings::{self, Clock},
 };
+use admission::Admission;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes are the dearest thing that a stranger can ask for.
-const HANDSHAKES: usize = 128;
+/// Connections that the kernel keeps until they are accepted; it may have a lower limit of its own.
+const BACKLOG: u32 = 4096;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 const STREAMS_PER_CONNECTION: u32 = 256;
 /// Uploads of a few megabytes go through without waiting for the window.
@@ -57,8 +58,9 @@ pub(crate) struct Listener {
 /// What all connections share.
 struct Connections {
     tls: TlsAcceptor,
-    own: Option<Arc<dyn rustls::server::danger::ClientCertVerifier>>,
-    handshakes: Semaphore,
+    any: Arc<dyn ClientCertVerifier>,
+    own: Option<Arc<dyn ClientCertVerifier>>,
+    admission: Admission,
     silence: settings::Silence,
     http: auto::Builder<TokioExecutor>,
     router: Router,
@@ -67,40 +69,27 @@ struct Connections {
 }
 
 impl Listener {
-    pub(crate) async fn bind(
+    pub(crate) fn bind(
         address: SocketAddr,
-        serving: Arc<Serving>,
+        tls: ServerConfig,
         verifiers: Verifiers,
         router: Router,
         metrics: Arc<Metrics>,
         settings: settings::Connections,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let versions = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
-        let versions = versions.map_err(|source| Error::Tls {
-            what: "TLS 1.2 and 1.3".to_owned(),
-            source,
-        })?;
-        let mut config = versions
-            .with_client_cert_verifier(verifiers.any)
-            .with_cert_resolver(serving);
-        // A resumed session would not have its certificate checked again.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let connections = Connections {
-            tls: TlsAcceptor::from(Arc::new(config)),
+            tls: TlsAcceptor::from(Arc::new(tls)),
+            any: verifiers.any,
             own: verifiers.own,
-            handshakes: Semaphore::new(HANDSHAKES),
+            admission: Admission::new(settings.handshakes_per_second),
             silence: settings.silence,
             http: http_settings(settings),
             router,
             metrics,
             clock,
         };
-        let tcp = TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { address, source })?;
+        let tcp = listen(address).map_err(|source| Error::Listen { address, source })?;
         Ok(Self {
             tcp,
             connections: Arc::new(connections),
@@ -109,6 +98,13 @@ impl Listener {
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
+    }
+
+    /// Takes a connection as soon as there is room for one more that waits; the kernel keeps those that come before.
+    async fn accept(&self) -> io::Result<(Arrival, SocketAddr)> {
+        let room = self.connections.admission.room().await;
+        let (stream, address) = self.tcp.accept().await?;
+        Ok((Arrival { stream, room }, address))
     }
 
     /// Serves until `stop`; then takes no more connections, lets open calls finish, and after `grace` ends what is
@@ -120,11 +116,11 @@ impl Listener {
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                accepted = self.tcp.accept() => accepted,
+                accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((stream, address)) => {
-                    let connection = Arc::clone(&self.connections).serve(stream, address, stop.clone());
+                Ok((arrival, address)) => {
+                    let connection = Arc::clone(&self.connections).serve(arrival, address, stop.clone());
                     let kill = kill.clone();
                     open.spawn(async move {
                         tokio::select! {
@@ -150,6 +146,24 @@ impl Listener {
     }
 }
 
+/// A connection that has not shaken hands yet, and its place among those that wait for that.
+struct Arrival {
+    stream: TcpStream,
+    room: OwnedSemaphorePermit,
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that is restarted gets its port back at once.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 fn http_settings(settings: settings::Connections) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
@@ -168,11 +182,11 @@ fn http_settings(settings: settings::Connections) -> auto::Builder<TokioExecutor
 }
 
 impl Connections {
-    async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, stop: CancellationToken) {
+    async fn serve(self: Arc<Self>, arrival: Arrival, address: SocketAddr, stop: CancellationToken) {
         let handshake = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            handshake = self.handshake(stream) => handshake,
+            handshake = self.handshake(arrival) => handshake,
         };
         let tls = match handshake {
             Ok(tls) => tls,
@@ -212,11 +226,21 @@ impl Connections {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
+    async fn handshake(&self, arrival: Arrival) -> io::Result<TlsStream<TcpStream>> {
+        let Arrival { stream, room } = arrival;
         stream.set_nodelay(true)?;
         silence::bound(&stream, self.silence)?;
-        tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await?
+        let delayed = || {
+            self.metrics.delayed_handshakes.inc();
+        };
+        let _turn = self.admission.turn(delayed).await;
+        drop(room);
+        let tls = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await??;
+        if is_resumed(tls.get_ref().1) {
+            self.metrics.resumed_handshakes.inc();
+            self.admission.resumed();
+        }
+        Ok(tls)
     }
 
     /// Reads the certificate that the handshake accepted, if the client showed one.
@@ -228,7 +252,16 @@ impl Connections {
             Issuer::Operator
         };
         match Certificate::read(leaf, issuer) {
-            Ok(certificate) => Some(certificate),
+            Ok(mut certificate) => {
+                // A session that is resumed brings the certificate along that was checked when it began.
+                if is_resumed(connection)
+                    && let Err(error) = self.any.verify_client_cert(leaf, rest, self.now())
+                {
+                    let reason = format!("it was good when this TLS session began, and is no more: {error}");
+                    certificate.cluster = Err(reason);
+                }
+                Some(certificate)
+            }
             Err(error) => {
                 tracing::warn!(error, "cannot read a client certificate that the handshake accepted");
                 None
@@ -240,10 +273,17 @@ impl Connections {
         let Some(own) = &self.own else {
             return true;
         };
-        let now = Duration::from_secs(u64::try_from((self.clock)().as_second()).unwrap_or(0));
-        own.verify_client_cert(leaf, rest, UnixTime::since_unix_epoch(now))
-            .is_ok()
+        own.verify_client_cert(leaf, rest, self.now()).is_ok()
     }
+
+    fn now(&self) -> UnixTime {
+        let now = Duration::from_secs(u64::try_from((self.clock)().as_second()).unwrap_or(0));
+        UnixTime::since_unix_epoch(now)
+    }
+}
+
+fn is_resumed(connection: &ServerConnection) -> bool {
+    connection.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
 /// An error with its causes in one line.

@@ -34,6 +34,10 @@ pub(crate) struct Metrics {
     clusters_connected: Family<[(&'static str, String); 1], Gauge>,
     /// Connections that ended before their TLS handshake was done.
     pub(crate) failed_handshakes: Counter,
+    /// Connections that had to wait for their turn to shake hands.
+    pub(crate) delayed_handshakes: Counter,
+    /// Connections that went on with the TLS session of an earlier one.
+    pub(crate) resumed_handshakes: Counter,
 }
 
 impl Metrics {
@@ -54,6 +58,8 @@ impl Metrics {
             clusters: Family::default(),
             clusters_connected: Family::default(),
             failed_handshakes: Counter::default(),
+            delayed_handshakes: Counter::default(),
+            resumed_handshakes: Counter::default(),
         };
         registry.register(
             "agents_connected",
@@ -104,6 +110,16 @@ impl Metrics {
             "tls_handshakes_failed",
             "Connections that ended during their TLS handshake",
             failed,
+        );
+        registry.register(
+            "tls_handshakes_delayed",
+            "Connections that had to wait for their turn to shake hands",
+            metrics.delayed_handshakes.clone(),
+        );
+        registry.register(
+            "tls_handshakes_resumed",
+            "Connections that went on with the TLS session of an earlier one",
+            metrics.resumed_handshakes.clone(),
         );
         Self { registry, ..metrics }
     }

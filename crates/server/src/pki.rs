@@ -6,21 +6,24 @@
 mod agent;
 mod authority;
 mod serving;
+mod tickets;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use driftless_model::hash::ObjectHash;
 use jiff::Timestamp;
 use rustls::{
-    RootCertStore,
+    RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-    server::danger::ClientCertVerifier,
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    version::{TLS12, TLS13},
 };
 
 pub(crate) use agent::{Request, cluster_uri};
 pub(crate) use authority::Authority;
 pub(crate) use serving::{Serving, wanted_names};
+pub(crate) use tickets::Tickets;
 
 use crate::Error;
 
@@ -35,11 +38,14 @@ pub(crate) struct Verifiers {
     pub(crate) any: Arc<dyn ClientCertVerifier>,
     /// Against the server's own CA only; absent when there is no other.
     pub(crate) own: Option<Arc<dyn ClientCertVerifier>>,
+    /// Names what they trust.
+    pub(crate) trust: ObjectHash,
 }
 
 impl Verifiers {
     pub(crate) fn new(authority: &Authority, client_ca: Option<&Path>) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
+        let mut trusted = authority.certificate().to_vec();
         let trust = |roots: &mut RootCertStore, certificate, what: &str| {
             roots.add(certificate).map_err(|source| Error::Tls {
                 what: what.to_owned(),
@@ -51,10 +57,12 @@ impl Verifiers {
             return Ok(Self {
                 any: verifier(roots)?,
                 own: None,
+                trust: ObjectHash::of(&trusted),
             });
         };
         let own = verifier(roots.clone())?;
         for certificate in read_certificates(path)? {
+            trusted.extend_from_slice(&certificate);
             trust(
                 &mut roots,
                 certificate,
@@ -64,7 +72,26 @@ impl Verifiers {
         Ok(Self {
             any: verifier(roots)?,
             own: Some(own),
+            trust: ObjectHash::of(&trusted),
         })
+    }
+
+    /// How TLS is spoken at the port.
+    pub(crate) fn config(&self, serving: Arc<Serving>, tickets: Arc<Tickets>) -> Result<ServerConfig, Error> {
+        let versions = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
+        let versions = versions.map_err(|source| Error::Tls {
+            what: "TLS 1.2 and 1.3".to_owned(),
+            source,
+        })?;
+        let mut config = versions
+            .with_client_cert_verifier(Arc::clone(&self.any))
+            .with_cert_resolver(serving);
+        // Clients keep their sessions themselves, sealed: nothing is kept here for those that never come back.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = tickets;
+        config.send_tls13_tickets = 1;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     listener::Listener,
     metrics::Metrics,
     objects::Objects,
-    pki::{Authority, Serving, Verifiers, wanted_names},
+    pki::{Authority, Serving, Tickets, Verifiers, wanted_names},
     router,
     secrets::{DataFolder, Readers, random_text},
     services::Core,
@@ -42,6 +42,7 @@ pub struct Server {
     listener: Listener,
     health: HealthReporter,
     serving: Arc<Serving>,
+    tickets: Arc<Tickets>,
 }
 
 impl std::fmt::Debug for Server {
@@ -90,6 +91,8 @@ impl Server {
         let names = wanted_names(listen, &host, &names)?;
         let serving = Arc::new(Serving::open(&folder, &authority, tls, names, clock())?);
         let verifiers = Verifiers::new(&authority, client_ca.as_deref())?;
+        let tickets = Arc::new(Tickets::open(&folder, verifiers.trust, clock)?);
+        let tls = verifiers.config(Arc::clone(&serving), Arc::clone(&tickets))?;
 
         let seed = OsRng
             .try_next_u64()
@@ -118,16 +121,7 @@ impl Server {
             stopping: CancellationToken::new(),
         });
         let (router, health) = router::new(&core).await;
-        let listener = Listener::bind(
-            listen,
-            Arc::clone(&serving),
-            verifiers,
-            router,
-            metrics,
-            connections,
-            clock,
-        )
-        .await?;
+        let listener = Listener::bind(listen, tls, verifiers, router, metrics, connections, clock)?;
         let address = listener.local_addr().map_err(|source| Error::Listen {
             address: listen,
             source,
@@ -142,6 +136,7 @@ impl Server {
             listener,
             health,
             serving,
+            tickets,
         })
     }
 
@@ -183,6 +178,7 @@ impl Server {
             listener,
             health,
             serving,
+            tickets,
             grace,
             ..
         } = self;
@@ -210,7 +206,7 @@ impl Server {
         {
             let (core, stop) = (Arc::clone(&core), stopping.clone());
             tasks.spawn(async move {
-                watch_certificate(&core, &serving, stop).await;
+                watch_certificate(&core, &serving, &tickets, stop).await;
                 ("watch on its certificate", Ok(()))
             });
         }
@@ -279,7 +275,7 @@ fn ended_early(ended: Result<(&'static str, Result<(), Error>), tokio::task::Joi
     }
 }
 
-async fn watch_certificate(core: &Core, serving: &Serving, stop: CancellationToken) {
+async fn watch_certificate(core: &Core, serving: &Serving, tickets: &Tickets, stop: CancellationToken) {
     loop {
         tokio::select! {
             biased;
@@ -288,6 +284,9 @@ async fn watch_certificate(core: &Core, serving: &Serving, stop: CancellationTok
         }
         if let Err(error) = serving.refresh(&core.authority, (core.clock)()) {
             tracing::error!(%error, "cannot renew the server's certificate; the old one stays in use");
+        }
+        if let Err(error) = tickets.refresh() {
+            tracing::error!(%error, "cannot renew the keys of session tickets; the old ones stay in use");
         }
     }
 }

@@ -31,6 +31,13 @@ pub struct Settings {
     pub clock: Clock,
 }
 
+/// What one processor does about twice as many of in a second.
+const HANDSHAKES_PER_PROCESSOR: u32 = 2000;
+
+fn processors() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+}
+
 /// How connections are looked after. The default is what the binary uses; tests make it shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
@@ -42,6 +49,9 @@ pub struct Connections {
     pub ping_every: Duration,
     /// How long it has to answer that.
     pub ping_answer: Duration,
+    /// TLS handshakes that may begin in a second; who comes beyond that waits. By default 2,000 for each processor, which
+    /// leaves about half of them to the streams that are open. Resumed sessions count a third.
+    pub handshakes_per_second: u32,
 }
 
 impl Default for Connections {
@@ -50,6 +60,7 @@ impl Default for Connections {
             silence: Silence::default(),
             ping_every: Duration::from_secs(30 * 60),
             ping_answer: Duration::from_secs(20),
+            handshakes_per_second: HANDSHAKES_PER_PROCESSOR.saturating_mul(processors()),
         }
     }
 }

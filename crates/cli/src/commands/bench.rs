@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// Handshakes at once
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     connecting: u16,
+    /// Agents come back as strangers, who shake hands in full, and not with the TLS session that they had
+    #[arg(long)]
+    strangers: bool,
     /// Leave the clusters in the fleet
     #[arg(long)]
     keep: bool,
@@ -192,6 +195,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         install,
         verify,
         connecting,
+        strangers,
         keep,
         certificates,
         server_pid,
@@ -212,6 +216,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             },
             install,
             connecting: connecting.into(),
+            resumes: !strangers,
             ..fleet::Settings::default()
         },
         at_most,

@@ -9,7 +9,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::support::{Rig, SOON, soon};
+use crate::{
+    pages,
+    support::{Rig, SOON, soon},
+};
 
 /// Does the server think that the cluster's stream is open?
 async fn is_connected(rig: &Rig) -> bool {
@@ -67,6 +70,26 @@ async fn agent_that_is_frozen_is_found_by_a_question_to_its_program() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn storm_of_connections_waits_its_turn_and_nobody_is_turned_away() {
+    let rig = Rig::start_with(tempfile::tempdir().unwrap(), |mut settings| {
+        settings.connections.handshakes_per_second = 20;
+        settings
+    })
+    .await;
+    let connecting = (0..30).map(|_| rig.connect(None));
+    for connected in soon(futures::future::join_all(connecting)).await {
+        connected.unwrap();
+    }
+    let (_, page) = pages::get(&rig, "/metrics", true).await;
+    let delayed = page
+        .lines()
+        .find_map(|line| line.strip_prefix("driftless_tls_handshakes_delayed_total "));
+    let delayed: u32 = delayed.unwrap().parse().unwrap();
+    assert!((1..=31).contains(&delayed), "{delayed}");
+    assert!(page.contains("driftless_tls_handshakes_failed_total 0"), "{page}");
 }
 
 /// What the kernel waits for on the connections at a local port: (the timer's kind, hundredths of a second).

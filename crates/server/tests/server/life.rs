@@ -30,7 +30,7 @@ async fn first_start_makes_the_folder_with_secrets_for_the_owner_only() {
     let rig = Rig::start().await;
     let data = rig.root.path().join("data");
     assert_eq!(mode(&data), 0o700);
-    for secret in ["ca.key", "server.key", "admin.token"] {
+    for secret in ["ca.key", "server.key", "admin.token", "tickets.key"] {
         assert_eq!(mode(&data.join(secret)), 0o600, "{secret}");
     }
     assert!(data.join("ca.crt").exists() && data.join("bucket").is_dir());

@@ -6,6 +6,7 @@ mod agents;
 mod circles;
 #[cfg(test)]
 mod clusters;
+#[cfg(test)]
 mod connections;
 #[cfg(test)]
 mod dry_run;
@@ -21,5 +22,7 @@ mod life;
 mod pages;
 #[cfg(test)]
 mod publish;
+#[cfg(test)]
+mod sessions;
 #[cfg(test)]
 mod support;

@@ -49,7 +49,7 @@ fn request(path: &str) -> Request<Empty<Bytes>> {
         .unwrap()
 }
 
-async fn get(rig: &Rig, path: &str, is_http2: bool) -> (StatusCode, String) {
+pub(crate) async fn get(rig: &Rig, path: &str, is_http2: bool) -> (StatusCode, String) {
     let response: Response<Incoming> = if is_http2 {
         let io = TokioIo::new(tls(rig, "localhost", b"h2").await.unwrap());
         let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)

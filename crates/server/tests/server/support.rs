@@ -226,17 +226,22 @@ impl Agent {
     }
 
     pub(crate) async fn sync_saying(&self, rig: &Rig, hello: v1::Hello) -> Result<Stream, Status> {
-        let (sender, receiver) = mpsc::channel(16);
-        sender
-            .send(AgentMessage {
-                message: Some(FromAgent::Hello(hello)),
-            })
-            .await
-            .unwrap();
-        let mut client = SyncClient::new(self.channel(rig).await);
-        let messages = client.sync(ReceiverStream::new(receiver)).await?.into_inner();
-        Ok(Stream { sender, messages })
+        sync_over(self.channel(rig).await, hello).await
     }
+}
+
+/// Opens the stream over a connection.
+pub(crate) async fn sync_over(channel: Channel, hello: v1::Hello) -> Result<Stream, Status> {
+    let (sender, receiver) = mpsc::channel(16);
+    sender
+        .send(AgentMessage {
+            message: Some(FromAgent::Hello(hello)),
+        })
+        .await
+        .unwrap();
+    let mut client = SyncClient::new(channel);
+    let messages = client.sync(ReceiverStream::new(receiver)).await?.into_inner();
+    Ok(Stream { sender, messages })
 }
 
 /// An agent's end of its stream.
