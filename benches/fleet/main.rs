@@ -48,6 +48,9 @@ struct Args {
     /// Most of the other components, and of journal entries, where those are varied
     #[arg(long, default_value_t = 10_000)]
     many: usize,
+    /// Simulated clusters with whole agents
+    #[arg(long, default_value_t = 1000)]
+    clusters: usize,
     /// Handshakes at once
     #[arg(long, default_value_t = 256)]
     connecting: usize,
@@ -85,6 +88,13 @@ enum Section {
     Install,
     /// Three servers on one bucket
     Replicas,
+    /// Whole agents on simulated clusters: from a push until all is healthy
+    Clusters,
+}
+
+#[expect(clippy::disallowed_methods, reason = "agents go by the time of day")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 fn main() -> Result<()> {

@@ -1,6 +1,7 @@
 //! What is measured, section by section. Each leaves its figures in the report.
 
 mod change;
+mod clusters;
 mod install;
 mod replicas;
 mod scale;
@@ -37,6 +38,9 @@ pub(crate) async fn all(args: &Args, report: &mut Report) -> Result<()> {
     }
     if is_asked(Section::Replicas) {
         Box::pin(replicas::measure(args, report)).await?;
+    }
+    if is_asked(Section::Clusters) {
+        Box::pin(clusters::measure(args, report)).await?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use prost::Message;
 const PREFIX: usize = 5;
 
 /// A message as it goes on the wire.
-pub(crate) fn encode(message: &impl Message) -> Bytes {
+pub fn encode(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(PREFIX + length);
     frame.put_u8(0);
@@ -18,21 +18,21 @@ pub(crate) fn encode(message: &impl Message) -> Bytes {
 
 /// Cuts data into messages, however it came in pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Messages {
+pub struct Messages {
     /// What came last, not cut yet.
     data: Bytes,
     /// A message that came in several pieces, until it is whole.
     begun: BytesMut,
 }
 
-/// Data that is no gRPC message, or one that is too large.
+/// Data that is no gRPC message, or one that is too large: an agent ends the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the server sent a message that cannot be taken: compressed, or larger than 40 MiB")]
-pub(crate) struct Unreadable;
+pub struct Unreadable;
 
 impl Messages {
-    /// Takes data; to be called when [`Messages::next`] has no more.
-    pub(crate) fn push(&mut self, data: Bytes) {
+    /// Takes data; to be called when [`Messages::next_whole`] has no more.
+    pub fn push(&mut self, data: Bytes) {
         if self.begun.is_empty() {
             self.data = data;
         } else {
@@ -41,7 +41,10 @@ impl Messages {
     }
 
     /// The next message that is whole.
-    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Unreadable> {
+    ///
+    /// # Errors
+    /// [`Unreadable`] when what comes next is none that an agent takes.
+    pub fn next_whole(&mut self) -> Result<Option<Bytes>, Unreadable> {
         if !self.begun.is_empty() {
             let Some(length) = length(&self.begun)?.filter(|length| self.begun.len() >= PREFIX + length) else {
                 return Ok(None);
@@ -101,7 +104,7 @@ mod tests {
             let mut found = Vec::new();
             for piece in all.chunks(size) {
                 messages.push(Bytes::copy_from_slice(piece));
-                while let Some(message) = messages.next().unwrap() {
+                while let Some(message) = messages.next_whole().unwrap() {
                     found.push(message.to_vec());
                 }
             }
@@ -114,7 +117,7 @@ mod tests {
         for bad in [[1, 0, 0, 0, 1], [0, 255, 255, 255, 255]] {
             let mut messages = Messages::default();
             messages.push(Bytes::copy_from_slice(&bad));
-            assert_eq!(messages.next(), Err(Unreadable));
+            assert_eq!(messages.next_whole(), Err(Unreadable));
         }
     }
 
@@ -126,7 +129,7 @@ mod tests {
         };
         let mut messages = Messages::default();
         messages.push(encode(&message));
-        assert_eq!(messages.next().unwrap().unwrap(), message.encode_to_vec());
-        assert_eq!(messages.next().unwrap(), None);
+        assert_eq!(messages.next_whole().unwrap().unwrap(), message.encode_to_vec());
+        assert_eq!(messages.next_whole().unwrap(), None);
     }
 }

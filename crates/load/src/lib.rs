@@ -11,6 +11,7 @@
 //!   is on a [`board`];
 //! - [`Held`]: such a fleet with somebody who pushes, step by step;
 //! - [`workload`]: what is pushed, of the size asked for;
+//! - [`frame`]: messages as a stream carries them, for whoever opens one by hand ([`Dial`]);
 //! - [`figures`], [`plot`], [`process`]: what the outcome is in numbers, as a picture, and what it cost the server.
 //!
 //! # Honesty
@@ -25,7 +26,7 @@ mod dial;
 mod error;
 pub mod figures;
 pub mod fleet;
-mod frame;
+pub mod frame;
 mod held;
 mod open_files;
 pub mod plot;

@@ -173,7 +173,7 @@ impl Stream {
                     // What was taken may be sent again; the connection tells the server when that is worth a frame.
                     incoming.flow_control().release_capacity(data.len())?;
                     messages.push(data);
-                    while let Some(message) = messages.next()? {
+                    while let Some(message) = messages.next_whole()? {
                         if let Some(ended) = self.take(message, &mut outgoing, &mut enough)? {
                             return Ok(ended);
                         }

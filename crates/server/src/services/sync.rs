@@ -209,7 +209,8 @@ impl Greeting {
                 message: Some(FromAgent::Hello(hello)),
             }))) => hello,
             Ok(Ok(Some(_))) => return Err(Failure::Argument("the first message must be hello".to_owned())),
-            Ok(Ok(None) | Err(_)) => return Ok(None),
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Err(status)) => return Err(agent::unreadable(&status)),
             Err(_) => return Err(Failure::Argument("hello did not come in time".to_owned())),
         };
         let held = hashes(&hello.held)?.into_iter().collect();

@@ -13,7 +13,7 @@ use driftless_store::Error as StoreError;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
 
 use crate::{
@@ -123,11 +123,13 @@ impl Agent {
                     self.waits = Some((probe.id, answer));
                     Some(Step::Send(Frame::new(ToAgent::Probe(probe))))
                 }
-                Some((hash, loaded)) = self.loading.next() => Some(self.send_object(hash, loaded)),
+                // Before what is sent: whoever has asked for much is heard all the same.
                 message = self.inbound.message() => match message {
                     Ok(Some(message)) => self.take(message).err().map(Step::Fail),
-                    Ok(None) | Err(_) => Some(Step::End),
+                    Ok(None) => Some(Step::End),
+                    Err(status) => Some(Step::Fail(unreadable(&status))),
                 },
+                Some((hash, loaded)) = self.loading.next() => Some(self.send_object(hash, loaded)),
             };
             if let Some(step) = step {
                 return step;
@@ -238,6 +240,11 @@ impl Agent {
         }
         Ok(())
     }
+}
+
+/// What came is no message. Whoever has gone away does not hear it.
+pub(super) fn unreadable(status: &Status) -> Failure {
+    Failure::Argument(format!("a message cannot be read: {}", status.message()))
 }
 
 /// What was asked for, each with its base if one was offered.
