@@ -2,8 +2,10 @@
 //!
 //! One task ([`Hub::run`]) follows the journal. For each channel it prepares the directive once, framed for the wire and
 //! with the small objects that are new, as deltas from what the directive before named, and puts it into a watch that
-//! all streams of the channel share; for each open stream it compares the record of its cluster. Streams read the newest
+//! all streams of the channel share; streams whose cluster's record changed are told so. Streams read the newest
 //! whenever they can: a slow one skips, none waits for another.
+
+mod line;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,12 +18,13 @@ use driftless_model::{
     fleet::{Channel, Cluster, Fleet},
     hash::ObjectHash,
     name::{ChannelName, ClusterName},
+    shared::Shared,
     snapshot::Components,
 };
 use driftless_proto::{to_hash, v1};
 use driftless_store::journal::State;
 use futures::{StreamExt, stream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -29,6 +32,8 @@ use crate::{
     metrics::Metrics,
     objects::{Objects, Packed},
 };
+
+pub(crate) use line::{Ask, Line, News};
 
 /// Objects go along with a directive while they have no more than this together, compressed.
 const INLINE_BYTES: usize = 64 * 1024;
@@ -75,6 +80,9 @@ impl Orders {
     }
 }
 
+/// The clusters of a fleet.
+type Clusters = Shared<BTreeMap<ClusterName, Cluster>>;
+
 /// The newest orders of a channel; `None` until they are prepared.
 pub(crate) type OrdersWatch = watch::Receiver<Option<Arc<Orders>>>;
 
@@ -88,17 +96,11 @@ pub(crate) struct Hub {
 
 struct Stream {
     id: u64,
-    record: watch::Sender<Cluster>,
-    /// The way to ask its agent, if that answers.
-    asks: Option<mpsc::Sender<Box<Ask>>>,
+    line: Arc<Line>,
+    /// Does its agent answer questions?
+    answers: bool,
     /// Held by whoever waits for an answer.
     asking: Weak<()>,
-}
-
-/// A question to an agent.
-pub(crate) struct Ask {
-    pub(crate) probe: v1::Probe,
-    pub(crate) answer: oneshot::Sender<v1::ProbeResult>,
 }
 
 /// Where an answer will come. Whoever drops it does not wait any more.
@@ -131,17 +133,17 @@ impl Hub {
 
     /// Follows the journal until `stop`.
     pub(crate) async fn run(&self, mut states: watch::Receiver<Arc<State>>, stop: CancellationToken) {
-        let mut clusters = None;
+        let mut known = None;
         loop {
             let state = Arc::clone(&states.borrow_and_update());
             self.metrics.journal_seq.set(state.tip.seq);
             // Most entries are pushes, and change no record.
-            if clusters
-                .as_ref()
-                .is_none_or(|known| !state.fleet.clusters.is_same(known))
-            {
-                self.update_records(&state.fleet);
-                clusters = Some(state.fleet.clusters.clone());
+            match &known {
+                Some(known) if state.fleet.clusters.is_same(known) => {}
+                _ => {
+                    self.tell_of_records(known.as_ref(), &state.fleet.clusters);
+                    known = Some(state.fleet.clusters.clone());
+                }
             }
             self.update(&state.fleet).await;
             tokio::select! {
@@ -176,19 +178,19 @@ impl Hub {
         stream::iter(due).buffer_unordered(CONCURRENCY).collect::<()>().await;
     }
 
-    fn update_records(&self, fleet: &Fleet) {
-        lock(&self.streams).retain(|name, stream| match fleet.clusters.get(name) {
+    /// Tells the streams whose cluster's record is another than it was, as far as that is known.
+    fn tell_of_records(&self, before: Option<&Clusters>, now: &Clusters) {
+        lock(&self.streams).retain(|name, stream| match now.get(name) {
             Some(record) => {
-                stream.record.send_if_modified(|known| {
-                    let is_new = known != record;
-                    if is_new {
-                        known.clone_from(record);
-                    }
-                    is_new
-                });
+                if before.and_then(|before| before.get(name)) != Some(record) {
+                    stream.line.record_changed();
+                }
                 true
             }
-            None => false,
+            None => {
+                stream.line.end();
+                false
+            }
         });
     }
 
@@ -271,42 +273,37 @@ impl Hub {
             .or_insert_with(|| watch::channel(None).0))
     }
 
-    /// Registers stream `id` of a cluster. An older one of the same cluster sees its record's watch close. `asks` is
-    /// where questions to its agent go, if it answers any.
-    pub(crate) fn open(
-        &self,
-        cluster: &ClusterName,
-        id: u64,
-        record: Cluster,
-        asks: Option<mpsc::Sender<Box<Ask>>>,
-    ) -> watch::Receiver<Cluster> {
-        let (sender, receiver) = watch::channel(record);
+    /// Registers stream `id` of a cluster, whose agent may answer questions. An older one of the same cluster is over.
+    /// Whatever changed in the record before this is for the caller to see.
+    pub(crate) fn open(&self, cluster: &ClusterName, id: u64, answers: bool) -> Arc<Line> {
+        let line = Arc::new(Line::default());
         let stream = Stream {
             id,
-            record: sender,
-            asks,
+            line: Arc::clone(&line),
+            answers,
             asking: Weak::new(),
         };
         let mut streams = lock(&self.streams);
-        streams.insert(cluster.clone(), stream);
+        if let Some(older) = streams.insert(cluster.clone(), stream) {
+            older.line.end();
+        }
         self.count(&streams);
-        receiver
+        line
     }
 
     /// Asks a cluster's agent. One question at a time: whoever waits for an answer has the agent for itself.
     pub(crate) fn ask(&self, cluster: &ClusterName, probe: v1::Probe) -> Result<Asked, Unasked> {
         let mut streams = lock(&self.streams);
         let stream = streams.get_mut(cluster).ok_or(Unasked::Away)?;
-        let asks = stream.asks.as_ref().ok_or(Unasked::Silent)?;
+        if !stream.answers {
+            return Err(Unasked::Silent);
+        }
         if stream.asking.strong_count() > 0 {
             return Err(Unasked::Busy);
         }
         let (sender, answer) = oneshot::channel();
         let ask = Box::new(Ask { probe, answer: sender });
-        asks.try_send(ask).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unasked::Busy,
-            mpsc::error::TrySendError::Closed(_) => Unasked::Away,
-        })?;
+        stream.line.ask(ask).map_err(|_| Unasked::Busy)?;
         let turn = Arc::new(());
         stream.asking = Arc::downgrade(&turn);
         Ok(Asked { answer, _turn: turn })

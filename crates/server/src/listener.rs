@@ -120,7 +120,8 @@ impl Listener {
             };
             match accepted {
                 Ok((arrival, address)) => {
-                    let connection = Arc::clone(&self.connections).serve(arrival, address, stop.clone());
+                    // On the heap: a task that holds a future and then waits for it has room for two.
+                    let connection = Box::pin(Arc::clone(&self.connections).serve(arrival, address, stop.clone()));
                     let kill = kill.clone();
                     open.spawn(async move {
                         tokio::select! {
@@ -186,7 +187,7 @@ impl Connections {
         let handshake = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            handshake = self.handshake(arrival) => handshake,
+            handshake = Box::pin(self.handshake(arrival)) => handshake,
         };
         let tls = match handshake {
             Ok(tls) => tls,
@@ -203,16 +204,13 @@ impl Connections {
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(Arc::clone(&peer));
             let router = self.router.clone();
-            async move {
-                Ok::<_, Infallible>(
-                    router
-                        .oneshot(request.map(Body::new))
-                        .await
-                        .unwrap_or_else(|never| match never {}),
-                )
-            }
+            // On the heap, and so gone once there is an answer: what is sent then may take days.
+            Box::pin(async move {
+                let answer = router.oneshot(request.map(Body::new)).await;
+                Ok::<_, Infallible>(answer.unwrap_or_else(|never| match never {}))
+            })
         });
-        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(tls), service));
+        let mut connection = Box::pin(self.http.serve_connection(TokioIo::new(tls), service));
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => {

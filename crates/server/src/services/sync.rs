@@ -27,7 +27,6 @@ use driftless_proto::v1;
 use futures::stream::{FuturesUnordered, unfold};
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use http_body_util::StreamBody;
-use tokio::sync::mpsc;
 use tonic::{Status, Streaming, body::Body, codec::BufferSettings, server::NamedService};
 use tonic_prost::ProstCodec;
 use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
@@ -167,7 +166,7 @@ enum Phase {
 impl Phase {
     async fn next(self) -> Option<(Result<Frame, Status>, Self)> {
         match self {
-            Self::Greeting(greeting) => match greeting.hello().await {
+            Self::Greeting(greeting) => match Box::pin(greeting.hello()).await {
                 Ok(Some((welcome, agent))) => Some((Ok(welcome), Self::Open(Box::new(agent)))),
                 Ok(None) => None,
                 Err(failure) => Some((Err(failure.into()), Self::Over)),
@@ -215,34 +214,33 @@ impl Greeting {
         };
         let held = hashes(&hello.held)?.into_iter().collect();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let known = self.certificate.cluster(&self.core.state().fleet)?.1.clone();
-        let (asks, asked) = mpsc::channel(1);
-        let asks = hello.answers_probes.then_some(asks);
-        let records = self.core.hub.open(&self.name, id, known, asks);
+        self.certificate.cluster(&self.core.state().fleet)?;
+        let line = self.core.hub.open(&self.name, id, hello.answers_probes);
         let open = Open {
             core: Arc::clone(&self.core),
             name: self.name.clone(),
             id,
         };
         // Again, now that the hub tells of changes: one in between would be missed.
-        let record = self.certificate.cluster(&self.core.state().fleet)?.1.clone();
+        let state = self.core.state();
+        let (_, record) = self.certificate.cluster(&state.fleet)?;
         self.core.table.connected(&self.name, id, (self.core.clock)());
         tracing::debug!(cluster = %self.name, version = hello.agent_version, sequence = hello.sequence, "agent connected");
-        let welcome = agent::welcome(&self.name, &record);
+        let welcome = agent::welcome(&self.name, record);
         let agent = Agent {
             stopping: Box::pin(self.core.stopping.clone().cancelled_owned()),
             open,
             certificate: self.certificate,
             inbound: self.inbound,
             orders: self.core.hub.orders(&record.channel),
-            records,
-            record,
+            channel: record.channel.clone(),
+            told: welcome.hash(),
+            line,
             is_news: true,
             takes_deltas: hello.takes_deltas,
             held: Some(held),
             wanted: VecDeque::new(),
             loading: FuturesUnordered::new(),
-            asked,
             waits: None,
         };
         Ok(Some((welcome, agent)))

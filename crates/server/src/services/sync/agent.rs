@@ -7,11 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use driftless_model::{fleet::Cluster, hash::ObjectHash, name::ClusterName, status::ClusterStatus};
+use driftless_model::{
+    fleet::Cluster,
+    hash::ObjectHash,
+    name::{ChannelName, ClusterName},
+    status::ClusterStatus,
+};
 use driftless_proto::{from_orders, from_vars, opt_hash, v1};
 use driftless_store::Error as StoreError;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
@@ -20,7 +25,7 @@ use crate::{
     auth::{self, Certificate},
     failure::Failure,
     frame::Frame,
-    hub::{Ask, Holder, OrdersWatch},
+    hub::{Ask, Holder, Line, News, OrdersWatch},
     objects::Packed,
     services::{Core, hashes},
 };
@@ -71,9 +76,10 @@ pub(super) struct Agent {
     pub(super) open: Open,
     pub(super) certificate: Certificate,
     pub(super) inbound: Streaming<v1::AgentMessage>,
-    pub(super) records: watch::Receiver<Cluster>,
-    /// As the agent was told last.
-    pub(super) record: Cluster,
+    pub(super) line: Arc<Line>,
+    pub(super) channel: ChannelName,
+    /// Names what the agent was told last of its cluster.
+    pub(super) told: ObjectHash,
     pub(super) orders: OrdersWatch,
     /// Are there orders that were not sent?
     pub(super) is_news: bool,
@@ -83,8 +89,6 @@ pub(super) struct Agent {
     /// Asked for, each with the base that was offered, and not being read yet.
     pub(super) wanted: VecDeque<(ObjectHash, Option<ObjectHash>)>,
     pub(super) loading: FuturesUnordered<BoxFuture<'static, Loaded>>,
-    /// Questions to the agent.
-    pub(super) asked: mpsc::Receiver<Box<Ask>>,
     /// Who waits for the answer to which.
     pub(super) waits: Option<(u64, oneshot::Sender<v1::ProbeResult>)>,
     pub(super) stopping: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -112,16 +116,11 @@ impl Agent {
             let step = tokio::select! {
                 biased;
                 () = self.stopping.as_mut() => Some(stop(&self.open.name)),
-                changed = self.records.changed() => self.take_record(changed.is_ok()),
+                news = self.line.next() => self.take_news(news),
                 changed = self.orders.changed() => {
                     self.is_news = changed.is_ok();
                     // The hub outlives its streams.
                     (!self.is_news).then_some(Step::Fail(Failure::Stopping))
-                }
-                Some(ask) = self.asked.recv() => {
-                    let Ask { probe, answer } = *ask;
-                    self.waits = Some((probe.id, answer));
-                    Some(Step::Send(Frame::new(ToAgent::Probe(probe))))
                 }
                 // Before what is sent: whoever has asked for much is heard all the same.
                 message = self.inbound.message() => match message {
@@ -150,41 +149,56 @@ impl Agent {
         Some(frame)
     }
 
-    /// The cluster's record changed, or, when it is not there any more, the cluster was retired or a newer stream took
-    /// over.
-    fn take_record(&mut self, is_there: bool) -> Option<Step> {
+    fn take_news(&mut self, news: News) -> Option<Step> {
+        match news {
+            News::Over => Some(self.over()),
+            News::Record => self.take_record(),
+            News::Ask(ask) => {
+                let Ask { probe, answer } = *ask;
+                self.waits = Some((probe.id, answer));
+                Some(Step::Send(Frame::new(ToAgent::Probe(probe))))
+            }
+        }
+    }
+
+    /// The cluster was retired, or a newer stream took over.
+    fn over(&self) -> Step {
         let name = &self.open.name;
         let fleet = &self.open.core.state().fleet;
-        if !is_there && !fleet.clusters.contains_key(name) {
-            return Some(Step::Fail(auth::not_enrolled(name, fleet)));
+        if !fleet.clusters.contains_key(name) {
+            return Step::Fail(auth::not_enrolled(name, fleet));
         }
-        if !is_there {
-            let reason = "a newer stream of this cluster took over: is a second agent running with its certificate?";
-            let goodbye = v1::Goodbye {
-                reason: reason.to_owned(),
-                reconnect_after_ms: REPLACED_RECONNECT_MS,
-            };
-            return Some(Step::Leave(goodbye, Failure::Replaced(reason.to_owned())));
-        }
-        let record = self.records.borrow_and_update().clone();
-        if let Err(failure) = self.certificate.check(name, &record) {
+        let reason = "a newer stream of this cluster took over: is a second agent running with its certificate?";
+        let goodbye = v1::Goodbye {
+            reason: reason.to_owned(),
+            reconnect_after_ms: REPLACED_RECONNECT_MS,
+        };
+        Step::Leave(goodbye, Failure::Replaced(reason.to_owned()))
+    }
+
+    /// The cluster's record may have changed.
+    fn take_record(&mut self) -> Option<Step> {
+        let state = self.open.core.state();
+        let name = &self.open.name;
+        let Some(record) = state.fleet.clusters.get(name) else {
+            return Some(self.over());
+        };
+        if let Err(failure) = self.certificate.check(name, record) {
             let goodbye = v1::Goodbye {
                 reason: failure.to_string(),
                 reconnect_after_ms: 0,
             };
             return Some(Step::Leave(goodbye, failure));
         }
-        let is_moved = record.channel != self.record.channel;
-        let is_told = is_moved
-            || record.record() != self.record.record()
-            || record.orders != self.record.orders
-            || record.revision() != self.record.revision();
-        if is_moved {
+        if record.channel != self.channel {
+            self.channel.clone_from(&record.channel);
             self.orders = self.open.core.hub.orders(&record.channel);
             self.is_news = true;
         }
-        self.record = record;
-        is_told.then(|| Step::Send(welcome(name, &self.record)))
+        let welcome = welcome(name, record);
+        let told = welcome.hash();
+        let is_new = std::mem::replace(&mut self.told, told) != told;
+        is_new.then_some(Step::Send(welcome))
     }
 
     /// Begins to read what was asked for, a few at a time.
