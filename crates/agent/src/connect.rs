@@ -118,7 +118,7 @@ impl Server {
 /// not ask at the same moment.
 fn ping_every(most: Duration, identity: Option<&Identity>) -> Duration {
     let early = identity.map_or(0.0, |identity| jitter_of(&identity.cluster));
-    most.mul_f64(1.0 - early / 3.0)
+    most.mul_f64(1.0 - early / 10.0)
 }
 
 /// Checks a server's URL.
@@ -151,7 +151,7 @@ mod tests {
         };
         let times: std::collections::BTreeSet<_> = (0..60).map(every).collect();
         assert!(times.len() > 40, "{}", times.len());
-        assert!(times.iter().all(|time| (most * 2 / 3..=most).contains(time)));
+        assert!(times.iter().all(|time| (most * 9 / 10..=most).contains(time)));
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub struct Timings {
     /// For connecting, and for the answers of joining and renewing.
     pub connect: Duration,
     /// Silence on the stream after which the server's program is asked, over HTTP/2, whether it still works; an agent
-    /// asks up to a third earlier, each at a time of its own. That its machine is gone is found by the kernel: see
+    /// asks up to a tenth earlier, each at a time of its own. That its machine is gone is found by the kernel: see
     /// [`prepare`](crate::dial::prepare). So this is for a server that is frozen, and for proxies on the way that answer
     /// for both ends and cut what is idle; they wait ten minutes or more by default. Rare, because it wakes the server.
     pub keep_alive: Duration,

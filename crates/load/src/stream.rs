@@ -156,11 +156,8 @@ impl Stream {
         let mut incoming = body(response)?;
         common.board.opened(self.number);
         let mut messages = Messages::default();
-        // As an agent: up to a third earlier, each at a time of its own.
-        let ping_every = common
-            .timings
-            .keep_alive
-            .mul_f64(self.rng.random_range(2.0 / 3.0..=1.0));
+        // As an agent: up to a tenth earlier, each at a time of its own.
+        let ping_every = common.timings.keep_alive.mul_f64(self.rng.random_range(0.9..=1.0));
         let mut keep_alive = Box::pin(sleep(ping_every));
         let mut is_asked = false;
         loop {

@@ -58,7 +58,7 @@ impl Default for Connections {
     fn default() -> Self {
         Self {
             silence: Silence::default(),
-            ping_every: Duration::from_secs(30 * 60),
+            ping_every: Duration::from_secs(60 * 60),
             ping_answer: Duration::from_secs(20),
             handshakes_per_second: HANDSHAKES_PER_PROCESSOR.saturating_mul(processors()),
         }
