@@ -48,6 +48,9 @@ struct Args {
     /// Most of the other components, and of journal entries, where those are varied
     #[arg(long, default_value_t = 10_000)]
     many: usize,
+    /// Have agents report what they verified: part of what is measured then, so that figures compare with such alone
+    #[arg(long)]
+    reports: bool,
     /// Simulated clusters with whole agents
     #[arg(long, default_value_t = 1000)]
     clusters: usize,

@@ -141,6 +141,7 @@ impl Stage {
             size,
             fleet: Settings {
                 install,
+                reports: args.reports,
                 connecting: args.connecting,
                 ..Settings::default()
             },

@@ -21,6 +21,7 @@ async fn every_agent_verifies_every_change_and_leaves_with_the_bench() -> Result
             "--size",
             "40KiB",
             "--reconnect",
+            "--reports",
             "--server-pid",
             &pid,
             "--svg",
@@ -42,6 +43,7 @@ async fn every_agent_verifies_every_change_and_leaves_with_the_bench() -> Result
     let mut sequence = 0.0;
     for change in changes {
         assert_eq!(change["verified"], AGENTS);
+        assert!(figure(&change["countedMilliseconds"]) > 0.0, "{change}");
         assert!(
             figure(&change["bytesPerAgent"]) > 0.0 && figure(&change["milliseconds"]["max"]) > 0.0,
             "{change}"

@@ -165,6 +165,9 @@ async fn tell(
 ) -> Result<()> {
     let (latency, cpu) = fan_out(args, stage, members, change.bytes_per_agent).await?;
     let milliseconds = change.milliseconds;
+    if let Some(counted) = change.counted_milliseconds {
+        report.add("from there until the server has counted all", counted, "ms", None, None);
+    }
     report.add("change, until acknowledged", change.push_milliseconds, "ms", None, None);
     report.add(
         "from there until half of the agents verified",

@@ -12,7 +12,7 @@ use driftless_model::name::ChannelName;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ChangeReport, Dial, Error, Held, Holding, Joined, Recruiting, Report, ServerUse, Verify,
+    ChangeReport, Dial, Error, Held, Holding, Joined, Late, Recruiting, Report, ServerUse, Verify,
     crew::{self, Recruited},
     figures::{Spread, median},
     fleet,
@@ -58,10 +58,11 @@ pub struct Found {
     pub delays: Vec<Vec<f64>>,
 }
 
-/// Carries out a plan; says how far it is, in lines for people. Ends early when `stop` is cancelled, with what it has.
+/// Carries out a plan; says how far it is, in lines for people. Ends early when `stop` is cancelled, or when streams do not
+/// get there in time ([`Report::late`]), with what it has.
 ///
 /// # Errors
-/// Where the streams cannot be held, or do not get anywhere. The clusters are retired all the same.
+/// Where the streams cannot be held at all. The clusters are retired all the same.
 pub async fn bench(plan: &Plan, say: &(dyn Fn(&str) + Sync), stop: &CancellationToken) -> Result<Found, Error> {
     open_files::at_least(plan.agents, open_files::raise_limit())?;
     let client = Client::connect(plan.target.clone())?;
@@ -160,7 +161,16 @@ async fn measure(
     let before = plan.server_pid.and_then(process::used);
     let mut held = Held::prepare(holding, &recruited.members, vec![dial], stop.clone()).await?;
     found.report.bundle_bytes = held.bundle_bytes()?;
-    let measured = steps(plan, &mut held, before, found, say).await;
+    let mut measured = steps(plan, &mut held, before, found, say).await;
+    if let Err(error) = &measured
+        && error.is_late()
+    {
+        found.report.late = Some(Late {
+            message: error.to_string(),
+            reached: held.reached(),
+        });
+        measured = Ok(());
+    }
     found.report.failures = held.board().failures();
     found.report.failure = held.board().failure();
     held.close().await;
@@ -221,6 +231,10 @@ fn server_use(plan: &Plan, before: Option<process::Used>, idle: Option<process::
 pub fn typical(changes: &[ChangeReport]) -> ChangeReport {
     let of = |figure: fn(&ChangeReport) -> f64| median(&changes.iter().map(figure).collect::<Vec<_>>());
     let spreads: Vec<_> = changes.iter().map(|change| change.milliseconds).collect();
+    let counted: Vec<_> = changes
+        .iter()
+        .filter_map(|change| change.counted_milliseconds)
+        .collect();
     let cpu: Vec<_> = changes
         .iter()
         .filter_map(|change| change.server_cpu_microseconds)
@@ -232,6 +246,7 @@ pub fn typical(changes: &[ChangeReport]) -> ChangeReport {
         push_milliseconds: of(|change| change.push_milliseconds),
         bytes_per_agent: of(|change| change.bytes_per_agent),
         most_bytes: of(|change| change.most_bytes),
+        counted_milliseconds: (!counted.is_empty()).then(|| median(&counted)),
         // A clock tick is long for one change: all of them together tell more than the middle one.
         server_cpu_microseconds: (!cpu.is_empty()).then(|| cpu.iter().sum::<f64>() / cpu.len() as f64),
     }

@@ -40,6 +40,9 @@ pub struct Settings {
     /// Does it begin with nothing, so that each stream is sent everything? Otherwise the first one is, and the others begin
     /// with what that has, as agents that were restarted. Those that verify each for itself begin with nothing always.
     pub install: bool,
+    /// Does each report what it has verified as applied and healthy, as agents do whose clusters have it at once? The news
+    /// that a cluster has converged is not held back.
+    pub reports: bool,
     /// Handshakes at once.
     pub connecting: usize,
     /// When streams come back that have ended: an agent's, unless there is a reason.
@@ -53,6 +56,7 @@ impl Default for Settings {
         Self {
             verify: Verify::Together,
             install: false,
+            reports: false,
             connecting: 256,
             timings: Timings::default(),
             resumes: true,
@@ -82,6 +86,7 @@ impl Fleet {
             board: Arc::new(Board::new(members.len())),
             connecting: Semaphore::new(settings.connecting.max(1)),
             timings: settings.timings,
+            reports: settings.reports,
             resumes: settings.resumes,
             stop: CancellationToken::new(),
         });
@@ -128,6 +133,7 @@ impl Fleet {
             identity: member.identity(),
             session: None,
             follower,
+            reported: None,
             common: Arc::clone(&self.common),
             cut: self.cut.subscribe(),
             rng: SmallRng::seed_from_u64(number as u64),

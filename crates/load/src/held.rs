@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::pusher::Pusher;
 use crate::{
-    ChangeReport, Dial, Error, Fleet, Member, Reconnected, StreamReport,
+    ChangeReport, Dial, Error, Fleet, Member, Reached, Reconnected, StreamReport,
     board::Board,
     figures::{Spread, median},
     fleet, process,
@@ -25,6 +25,9 @@ use crate::{
 
 /// The component that changes.
 pub(crate) const COMPONENT: &str = "bench";
+
+/// How often the server is asked how many clusters it has counted.
+const COUNTED_EVERY: Duration = Duration::from_millis(10);
 
 /// What is held, and how.
 #[derive(Debug, Clone)]
@@ -48,10 +51,13 @@ pub struct Held {
     holding: Holding,
     fleet: Fleet,
     pusher: Pusher,
+    client: Client,
     workload: Workload,
     /// Number of the next version.
     next: usize,
     sequence: u64,
+    /// From when on the present step is counted.
+    since: Instant,
     stop: CancellationToken,
 }
 
@@ -79,9 +85,11 @@ impl Held {
             holding,
             fleet,
             pusher,
+            client,
             workload,
             next: 1,
             sequence,
+            since: Instant::now(),
             stop,
         })
     }
@@ -105,6 +113,7 @@ impl Held {
     /// As [`Fleet::until_verified`].
     pub async fn open(&mut self) -> Result<StreamReport, Error> {
         let (counted, begun) = (Counted::of(self.board()), Instant::now());
+        self.since = begun;
         self.fleet.open();
         self.until_verified().await?;
         Ok(self.streams(begun, &counted))
@@ -128,16 +137,18 @@ impl Held {
     pub async fn push(&mut self, bundle: Bundle) -> Result<(ChangeReport, Vec<f64>), Error> {
         let (received, cpu) = (self.board().received(), self.cpu());
         let pushed = self.pusher.push(bundle).await?;
-        self.sequence = pushed.pushed.sequence;
+        (self.sequence, self.since) = (pushed.pushed.sequence, pushed.acknowledged);
         self.until_verified().await?;
         let delays = milliseconds(&self.board().delays(self.sequence, pushed.acknowledged));
         let bytes = grown(&self.board().received(), &received);
+        let counted = self.until_counted().await?;
         let report = ChangeReport {
             sequence: self.sequence,
             verified: self.board().verified(self.sequence),
             milliseconds: Spread::of(&delays),
             push_milliseconds: pushed.acknowledged.duration_since(pushed.begun).as_secs_f64() * 1e3,
             bytes_per_agent: median(&bytes),
+            counted_milliseconds: counted.map(|at| at.duration_since(pushed.acknowledged).as_secs_f64() * 1e3),
             most_bytes: bytes.iter().copied().fold(0.0, f64::max),
             server_cpu_microseconds: self.cpu_since(cpu).map(|seconds| seconds * 1e6),
         };
@@ -150,6 +161,7 @@ impl Held {
     /// As [`Fleet::until_verified`].
     pub async fn reconnect(&mut self) -> Result<Reconnected, Error> {
         let (counted, cpu, begun) = (Counted::of(self.board()), self.cpu(), Instant::now());
+        self.since = begun;
         self.fleet.cut();
         self.until_verified().await?;
         Ok(Reconnected {
@@ -172,6 +184,7 @@ impl Held {
         let counted = Counted::of(self.board());
         self.holding.server_pid = Some(restart().await?);
         let begun = Instant::now();
+        self.since = begun;
         self.until_verified().await?;
         Ok(self.streams(begun, &counted))
     }
@@ -185,6 +198,44 @@ impl Held {
             .fleet
             .until_verified(self.sequence, self.holding.patience, &self.stop);
         waiting.await
+    }
+
+    /// Waits until the server has counted every cluster as healthy, where they report; says when it had.
+    async fn until_counted(&self) -> Result<Option<Instant>, Error> {
+        if !self.holding.fleet.reports {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        loop {
+            let healthy = self.client.channel(&self.holding.channel).await?.progress.healthy as usize;
+            let all = self.board().streams();
+            if healthy >= all {
+                return Ok(Some(Instant::now()));
+            }
+            if self.stop.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            if begun.elapsed() > self.holding.patience {
+                return Err(Error::Late {
+                    missing: all - healthy,
+                    agents: all,
+                    seconds: self.holding.patience.as_secs(),
+                    why: "the server has not counted their reports".to_owned(),
+                });
+            }
+            tokio::time::sleep(COUNTED_EVERY).await;
+        }
+    }
+
+    /// How far the streams are with what they were to verify last: for whoever stops to wait for the rest.
+    pub fn reached(&self) -> Reached {
+        let delays = milliseconds(&self.board().delays(self.sequence, self.since));
+        Reached {
+            sequence: self.sequence,
+            connected: self.board().connected(),
+            verified: self.board().verified(self.sequence),
+            milliseconds: Spread::of(&delays),
+        }
     }
 
     /// Ends all streams.

@@ -42,4 +42,4 @@ pub use error::Error;
 pub use fleet::{Fleet, Verify};
 pub use held::{Held, Holding};
 pub use open_files::{at_least, raise_limit};
-pub use report::{ChangeReport, Joined, Reconnected, Report, ServerUse, StreamReport};
+pub use report::{ChangeReport, Joined, Late, Reached, Reconnected, Report, ServerUse, StreamReport};

@@ -20,6 +20,8 @@ pub struct Report {
     pub verified_together: bool,
     /// Was it told to end before it had measured all?
     pub interrupted: bool,
+    /// How far the streams were when they were not waited for any longer.
+    pub late: Option<Late>,
     /// Enrolling and joining.
     pub joined: Joined,
     /// Opening all streams.
@@ -80,6 +82,9 @@ pub struct ChangeReport {
     pub push_milliseconds: f64,
     /// Bytes that an agent received, TLS records included: the median.
     pub bytes_per_agent: f64,
+    /// Milliseconds from the acknowledgement until the server had counted all clusters as healthy; `null` where agents do
+    /// not report.
+    pub counted_milliseconds: Option<f64>,
     /// The most that one received.
     pub most_bytes: f64,
     /// Microseconds of the server's processors per agent, the push itself included; `null` where they could not be read.
@@ -95,6 +100,31 @@ pub struct Reconnected {
     pub streams: StreamReport,
     /// Milliseconds of the server's processors per agent; `null` where they could not be read.
     pub server_cpu_milliseconds: Option<f64>,
+}
+
+/// A step that did not come to its end in time: nothing was measured after it.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Late {
+    /// What is missing, and why.
+    pub message: String,
+    /// What there was by then.
+    #[serde(flatten)]
+    pub reached: Reached,
+}
+
+/// How far the streams are with a directive.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reached {
+    /// The directive's sequence.
+    pub sequence: u64,
+    /// Streams that are open.
+    pub connected: usize,
+    /// Agents that have verified it.
+    pub verified: usize,
+    /// When those had, in milliseconds since the step began: of a push since it was acknowledged.
+    pub milliseconds: Spread,
 }
 
 /// What the server used.

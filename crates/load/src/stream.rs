@@ -41,6 +41,8 @@ pub(crate) struct Common {
     pub(crate) timings: Timings,
     /// Do streams go on with their TLS sessions when they come back?
     pub(crate) resumes: bool,
+    /// Do agents report what they have verified?
+    pub(crate) reports: bool,
     pub(crate) stop: CancellationToken,
 }
 
@@ -53,6 +55,8 @@ pub(crate) struct Stream {
     /// Of its last connection, and to which of the servers that was.
     pub(crate) session: Option<(usize, Session)>,
     pub(crate) follower: Follower,
+    /// The directive that was reported last on this stream.
+    pub(crate) reported: Option<u64>,
     pub(crate) common: Arc<Common>,
     /// Changes whenever all streams are to be dropped.
     pub(crate) cut: watch::Receiver<u64>,
@@ -147,6 +151,8 @@ impl Stream {
     async fn serve(&mut self, mut enough: Option<u32>) -> Result<Ended, Failure> {
         let common = Arc::clone(&self.common);
         self.cut.mark_unchanged();
+        // A server that restarted knows nothing of this cluster.
+        self.reported = None;
         let (mut http, mut outgoing, response) = self.open(&common).await?;
         let mut pings = http.ping_pong();
         let response = tokio::select! { biased;
@@ -237,6 +243,10 @@ impl Stream {
             outgoing.send_data(frame::encode(&answer), false)?;
         }
         self.common.board.heard(self.number, objects, verified);
+        if self.common.reports && verified.is_some() && verified != self.reported {
+            outgoing.send_data(frame::encode(&self.follower.applied()), false)?;
+            self.reported = verified;
+        }
         if let (Some(wanted), Some(_)) = (enough.as_mut(), verified) {
             *wanted = wanted.saturating_sub(1);
             if *wanted == 0 {

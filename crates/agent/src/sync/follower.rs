@@ -2,7 +2,7 @@
 //!
 //! For load tests, which hold thousands of streams in one process and want to know when each of them has verified what
 //! it was sent. It is the [`Session`] of a real agent: what that refuses is refused, what it asks for is asked for.
-//! Nothing is stored, applied or reported. Pure: messages in, answers out; the caller carries them.
+//! Nothing is stored or applied, and reported only what a cluster would report that has applied everything. Pure: messages in, answers out; the caller carries them.
 //!
 //! A session is a function of what it was told. Followers that are made [`alike`](Follower::alike) are therefore worked
 //! out together: a message that one of them was told in the same place before, byte for byte, leads where it led then,
@@ -15,7 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use driftless_model::name::ClusterName;
+use driftless_model::{
+    name::ClusterName,
+    status::{ClusterStatus, ComponentStatus, Health},
+};
 use driftless_proto::v1::{self, agent_message, server_message};
 use prost::Message as _;
 
@@ -80,6 +83,7 @@ struct Point {
     /// Of whichever cluster; its name is all that it knows of it.
     session: Session,
     after_hello: OnceLock<(Arc<Self>, v1::Hello)>,
+    applied: OnceLock<v1::AgentMessage>,
     ways: Mutex<Vec<Way>>,
 }
 
@@ -135,6 +139,14 @@ impl Follower {
         message(agent_message::Message::Hello(hello))
     }
 
+    /// What an agent reports whose cluster has applied all that was verified last, and is healthy.
+    pub fn applied(&self) -> v1::AgentMessage {
+        match &self.place {
+            Place::Own(session) => applied(session),
+            Place::Shared(point) => point.applied.get_or_init(|| applied(&point.session)).clone(),
+        }
+    }
+
     /// Takes one message of the server, as it is on the wire.
     ///
     /// # Errors
@@ -156,6 +168,7 @@ impl Point {
         Self {
             session,
             after_hello: OnceLock::new(),
+            applied: OnceLock::new(),
             ways: Mutex::default(),
         }
     }
@@ -236,6 +249,34 @@ fn greet(session: &mut Session) -> v1::Hello {
         answers_probes: false,
         ..session.hello(VERSION)
     }
+}
+
+fn applied(session: &Session) -> v1::AgentMessage {
+    let mut status = ClusterStatus {
+        agent_version: VERSION.to_owned(),
+        ..ClusterStatus::default()
+    };
+    if let Some(accepted) = session.accepted() {
+        status.sequence = accepted.directive().sequence;
+        status.snapshot = accepted.running;
+        status.revision = Some(accepted.revision);
+    }
+    let components = session.restored().map(|view| {
+        let component = |(name, component): (&_, &driftless_model::view::ComponentView)| {
+            let objects = u32::try_from(component.manifests.len()).unwrap_or(u32::MAX);
+            let status = ComponentStatus {
+                bundle: Some(component.bundle),
+                desired: objects,
+                applied: objects,
+                health: Health::Current,
+                ..ComponentStatus::default()
+            };
+            (Clone::clone(name), status)
+        };
+        view.components.iter().map(component).collect()
+    });
+    status.components = components.unwrap_or_default();
+    message(agent_message::Message::Status((&status).into()))
 }
 
 /// What an agent's stream does with a message, but for the cluster.
@@ -370,6 +411,23 @@ mod tests {
         assert!(!is_same_place(&first, &second));
         assert_eq!(second.receive(whole(5, "a")).unwrap().verified, Some(5));
         assert!(is_same_place(&first, &second));
+    }
+
+    #[test]
+    fn what_was_verified_is_reported_as_applied() {
+        let (mut first, mut second) = greeted();
+        first.receive(whole(5, "a")).unwrap();
+        second.receive(whole(5, "a")).unwrap();
+        let Some(agent_message::Message::Status(status)) = second.applied().message else {
+            panic!("a status is reported");
+        };
+        let status = ClusterStatus::try_from(status).unwrap();
+        assert!(status.is_converged(&snapshot(&bundle("a")).hash()), "{status:?}");
+        assert_eq!(
+            (status.sequence, status.components.len(), status.health()),
+            (5, 1, Health::Current)
+        );
+        assert_eq!(first.applied(), second.applied());
     }
 
     #[test]

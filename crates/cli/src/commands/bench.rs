@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::cluster::parse_ttl;
 use crate::{
     app::App,
-    failure::Outcome,
+    failure::{Advice, Outcome},
     output,
     prints::{self, Part, Prints},
 };
@@ -51,6 +51,9 @@ pub(crate) struct Args {
     /// Begin with agents that hold nothing, so that each is sent everything, rather than with restarted ones
     #[arg(long)]
     install: bool,
+    /// Have each agent report what it verified as applied and healthy, and measure until the server has counted all
+    #[arg(long)]
+    reports: bool,
     /// How messages are verified
     #[arg(long, value_enum, value_name = "HOW", default_value_t = How::Together)]
     verify: How,
@@ -97,8 +100,22 @@ pub(crate) const PRINTS: Prints = Prints {
                 ("bundleBytes", "bytes of the bundle, canonical and uncompressed"),
                 ("verifiedTogether", "was the same message verified once for all agents?"),
                 ("interrupted", "was it ended before all was measured?"),
+                (
+                    "late",
+                    "`null`, or where agents did not verify something in time: it ended there",
+                ),
                 ("failures", "streams that ended by themselves, or could not be opened"),
                 ("failure", "why the last of those did, or `null`"),
+            ],
+        },
+        Part {
+            at: "late.",
+            fields: &[
+                ("message", "how many are missing, and why"),
+                ("sequence", "the directive that was waited for"),
+                ("connected", "streams that were open by then"),
+                ("verified", "agents that had verified it by then"),
+                ("milliseconds.*", "when those had: `p50`, `p90`, `p99`, `max`"),
             ],
         },
         Part {
@@ -136,6 +153,10 @@ pub(crate) const PRINTS: Prints = Prints {
                 (
                     "bytesPerAgent",
                     "bytes that an agent received, TLS records included: the median",
+                ),
+                (
+                    "countedMilliseconds",
+                    "from the acknowledgement until the server had counted all as healthy, or `null` without --reports",
                 ),
                 ("mostBytes", "the most that one received"),
                 (
@@ -193,6 +214,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         patience,
         reconnect,
         install,
+        reports,
         verify,
         connecting,
         strangers,
@@ -215,6 +237,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
                 How::Each => Verify::Each,
             },
             install,
+            reports,
             connecting: connecting.into(),
             resumes: !strangers,
             ..fleet::Settings::default()
@@ -252,7 +275,14 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         save(&file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
     app.output.print(&report, shown::text)?;
-    Ok(Outcome::Success)
+    match report.late {
+        Some(late) => Err(Advice::new(
+            late.message,
+            "what was measured by then is told; --patience waits longer, --agents holds fewer",
+        )
+        .into()),
+        None => Ok(Outcome::Success),
+    }
 }
 
 fn save(file: &Path, text: &str) -> Result<()> {

@@ -14,6 +14,7 @@ pub(super) fn text(report: &Report) -> String {
         bundle_bytes,
         verified_together,
         interrupted,
+        late,
         joined,
         connected,
         change,
@@ -63,6 +64,20 @@ pub(super) fn text(report: &Report) -> String {
     if let (true, Some(failure)) = (*failures > 0, failure) {
         let _ = writeln!(out, "failures     {failures}, the last: {failure}");
     }
+    if let Some(late) = late {
+        let spread = &late.reached.milliseconds;
+        let _ = writeln!(
+            out,
+            "late         {} of {agents} agents had verified directive {}: p50 {:.1}, p90 {:.1}, p99 {:.1}, max {:.1} ms; {} streams are open",
+            late.reached.verified,
+            late.reached.sequence,
+            spread.p50,
+            spread.p90,
+            spread.p99,
+            spread.max,
+            late.reached.connected
+        );
+    }
     if *interrupted {
         out.push_str("It was interrupted: not everything was measured.\n");
     }
@@ -80,9 +95,13 @@ fn medians(change: &ChangeReport, changes: usize, bundle: usize) -> String {
     let spread = &change.milliseconds;
     let cpu = change.server_cpu_microseconds;
     let cpu = cpu.map_or_else(String::new, |cpu| format!(", server {cpu:.1} µs of processor each"));
+    let counted = change.counted_milliseconds;
+    let counted = counted.map_or_else(String::new, |counted| {
+        format!("; the server had counted all after {counted:.1} ms")
+    });
     format!(
         "change       {changes} × one line of {} KiB: push {:.1} ms, then p50 {:.1}, p90 {:.1}, p99 {:.1}, max {:.1} ms\n\
-         \x20            {:.0} bytes each{cpu}; {} agents verified all\n",
+         \x20            {:.0} bytes each{cpu}; {} agents verified all{counted}\n",
         bundle / 1024,
         change.push_milliseconds,
         spread.p50,
@@ -96,7 +115,7 @@ fn medians(change: &ChangeReport, changes: usize, bundle: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use driftless_load::{Reconnected, ServerUse};
+    use driftless_load::{Late, Reached, Reconnected, ServerUse};
 
     use super::*;
 
@@ -111,6 +130,16 @@ mod tests {
             few.contains("7 agents") && !few.contains("reconnected") && !few.contains("change "),
             "{few}"
         );
+        assert!(!few.contains("late"), "{few}");
+        report.late = Some(Late {
+            reached: Reached {
+                verified: 5,
+                sequence: 9,
+                ..Reached::default()
+            },
+            ..Late::default()
+        });
+        assert!(text(&report).contains("5 of 7 agents had verified directive 9"));
         report.changes.push(ChangeReport::default());
         report.reconnected = Some(Reconnected::default());
         report.server_use = Some(ServerUse::default());
