@@ -7,11 +7,13 @@
 mod folder;
 pub(crate) mod layout;
 mod status;
+mod upload;
 mod url;
 
 pub use status::Part;
+pub use upload::Upload;
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, io::Read as _, sync::Arc};
 
 use bytes::Bytes;
 use driftless_model::{bundle, hash::ObjectHash, snapshot::Encoded};
@@ -126,25 +128,15 @@ impl Bucket {
         Ok(())
     }
 
-    /// Stores an object that arrived compressed, and returns its uncompressed bytes.
+    /// Stores an object that somebody sent. One that is there already is left as it is.
     ///
     /// # Errors
-    /// As [`Bucket::put_object`], and when `zstd` is not one zstd frame of at most `max_len` bytes that hash to
-    /// `hash`: it is then not stored.
-    pub async fn put_compressed(&self, hash: ObjectHash, zstd: Bytes, max_len: usize) -> Result<Bytes, Error> {
-        let max_len = max_len.min(MAX_OBJECT_BYTES);
-        let bytes = checked(hash, zstd.clone(), max_len)
-            .await
-            .map_err(|fault| match fault {
-                Fault::TooLarge { actual } => Error::TooLarge { limit: max_len, actual },
-                Fault::Other(reason) => Error::ObjectMismatch {
-                    hash,
-                    reason: reason.into_owned(),
-                },
-            })?;
-        self.put_new(&layout::object(&hash), zstd, || format!("object {hash}"))
+    /// When the bucket cannot be written to.
+    pub async fn put_upload(&self, upload: Upload) -> Result<(), Error> {
+        let hash = upload.hash();
+        self.put_new(&layout::object(&hash), upload.into_frame(), || format!("object {hash}"))
             .await?;
-        Ok(bytes)
+        Ok(())
     }
 
     /// The uncompressed bytes of an object, checked against its name.
@@ -161,7 +153,9 @@ impl Bucket {
     /// [`Error::is_corrupt`] when it is damaged.
     pub async fn opened(hash: &ObjectHash, compressed: Bytes) -> Result<Bytes, Error> {
         let hash = *hash;
-        checked(hash, compressed, MAX_OBJECT_BYTES).await.map_err(|fault| {
+        // What it decompresses to is not known before: a small frame may hold much.
+        let unpacked = off_thread(move || unpacked(&hash, &compressed, MAX_OBJECT_BYTES)).await;
+        unpacked.map_err(|fault| {
             let reason = match fault {
                 Fault::TooLarge { .. } => format!("it has more than the {MAX_OBJECT_BYTES} bytes an object may have"),
                 Fault::Other(reason) => reason.into_owned(),
@@ -325,16 +319,12 @@ enum Fault {
     Other(Cow<'static, str>),
 }
 
-async fn checked(hash: ObjectHash, compressed: Bytes, max_len: usize) -> Result<Bytes, Fault> {
-    let check = move || {
-        let bytes = decompress(&compressed, max_len)?;
-        if ObjectHash::of(&bytes) != hash {
-            return Err(Fault::Other("its content does not hash to its name".into()));
-        }
-        Ok(bytes)
-    };
-    // What it decompresses to is not known before: a small frame may hold much.
-    off_thread(check).await
+fn unpacked(hash: &ObjectHash, compressed: &[u8], max_len: usize) -> Result<Bytes, Fault> {
+    let bytes = decompress(compressed, max_len)?;
+    if ObjectHash::of(&bytes) != *hash {
+        return Err(Fault::Other("its content does not hash to its name".into()));
+    }
+    Ok(bytes)
 }
 
 fn compress(bytes: &[u8], level: i32) -> Vec<u8> {
@@ -344,14 +334,21 @@ fn compress(bytes: &[u8], level: i32) -> Vec<u8> {
 fn decompress(compressed: &[u8], max_len: usize) -> Result<Bytes, Fault> {
     let declared = zstd::zstd_safe::get_frame_content_size(compressed);
     let declared = declared.map_err(|_| Fault::Other("it is not compressed by zstd".into()))?;
-    // Reserved, not touched: an object that does not say its length costs address space only.
-    let length = declared.map_or(max_len, |length| usize::try_from(length).unwrap_or(usize::MAX));
-    if length > max_len {
-        return Err(Fault::TooLarge { actual: length });
-    }
-    let bytes = zstd::bulk::decompress(compressed, length);
-    let mut bytes = bytes.map_err(|error| Fault::Other(format!("it cannot be decompressed: {error}").into()))?;
-    bytes.shrink_to_fit();
+    let unreadable = |error| Fault::Other(format!("it cannot be decompressed: {error}").into());
+    let bytes = match declared.map(|length| usize::try_from(length).unwrap_or(usize::MAX)) {
+        Some(length) if length > max_len => return Err(Fault::TooLarge { actual: length }),
+        Some(length) => zstd::bulk::decompress(compressed, length).map_err(unreadable)?,
+        None => {
+            let mut bytes = Vec::new();
+            let decoder = zstd::Decoder::with_buffer(compressed).map_err(unreadable)?;
+            let read = decoder.take(max_len as u64 + 1).read_to_end(&mut bytes);
+            read.map_err(unreadable)?;
+            if bytes.len() > max_len {
+                return Err(Fault::TooLarge { actual: bytes.len() });
+            }
+            bytes
+        }
+    };
     Ok(bytes.into())
 }
 

@@ -26,6 +26,6 @@ mod error;
 pub mod journal;
 pub mod verify;
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, Upload};
 pub use error::{Cause, Error};
 pub use journal::Journal;

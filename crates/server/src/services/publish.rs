@@ -25,7 +25,7 @@ use driftless_model::{
     snapshot::{Provenance, Snapshot},
 };
 use driftless_proto::{hash, to_hash, v1};
-use driftless_store::Error as StoreError;
+use driftless_store::{Error as StoreError, Upload};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
@@ -208,20 +208,19 @@ impl Service {
 
     async fn put(&self, object: v1::Object) -> Result<(), Failure> {
         let hash = hash("object.hash", &object.hash)?;
-        let (bytes, size) = self.check(hash, object.zstd).await?;
-        self.keep(&bytes, size).await
+        let size = object.zstd.len();
+        let upload = self.check(hash, object.zstd).await?;
+        self.keep(upload, size).await
     }
 
-    /// The uncompressed bytes of an upload, and how many it had on its way.
-    async fn check(&self, hash: ObjectHash, zstd: Bytes) -> Result<(Bytes, usize), Failure> {
+    async fn check(&self, hash: ObjectHash, zstd: Bytes) -> Result<Upload, Failure> {
         let _permit = self.checks.acquire().await.map_err(|_| Failure::Stopping)?;
-        let size = zstd.len();
-        Ok((upload::check(hash, zstd).await?, size))
+        upload::check(hash, zstd).await
     }
 
-    async fn keep(&self, bytes: &Bytes, size: usize) -> Result<(), Failure> {
-        // Compressed anew: agents get a frame that this server made, whatever the sender's tool does.
-        self.core.bucket.put_object(bytes).await?;
+    /// Keeps an upload that had so many bytes on its way.
+    async fn keep(&self, upload: Upload, size: usize) -> Result<(), Failure> {
+        self.core.bucket.put_upload(upload).await?;
         self.core.metrics.objects_received.inc_by(size as u64);
         Ok(())
     }
@@ -353,15 +352,20 @@ impl Service {
         bundle: ObjectHash,
         zstd: Option<Bytes>,
     ) -> Result<(&'c ComponentName, bool, bundle::Spec), Failure> {
-        let comes_along = zstd.is_some();
-        let (bytes, size) = match zstd {
-            Some(zstd) => self.check(bundle, zstd).await?,
-            None => (self.stored_bundle(component, bundle).await?, 0),
+        let size = zstd.as_ref().map_or(0, Bytes::len);
+        let along = match zstd {
+            Some(zstd) => Some(self.check(bundle, zstd).await?),
+            None => None,
+        };
+        let bytes = match &along {
+            Some(upload) => upload.bytes().clone(),
+            None => self.stored_bundle(component, bundle).await?,
         };
         let spec = check_component(component, bundle, &bytes)?;
         fit::check(component, &bytes, &self.core.state().fleet, channel)?;
-        if comes_along {
-            self.keep(&bytes, size).await?;
+        let comes_along = along.is_some();
+        if let Some(upload) = along {
+            self.keep(upload, size).await?;
         }
         Ok((component, comes_along, spec))
     }

@@ -9,6 +9,8 @@ mod clusters;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod contended;
+#[cfg(test)]
 mod dry_run;
 #[cfg(test)]
 mod enrollment;

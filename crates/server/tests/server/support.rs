@@ -341,6 +341,11 @@ pub(crate) async fn upload(
         .map(|_| ())
 }
 
+/// A question for the channel of this name.
+pub(crate) fn named(name: &str) -> v1::GetChannelRequest {
+    v1::GetChannelRequest { name: name.to_owned() }
+}
+
 /// A push of this bundle over whatever is there.
 pub(crate) fn publish_request(channel: &str, bundle: &Bundle) -> v1::PublishRequest {
     v1::PublishRequest {
