@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use driftless_client::{Client, Target};
 use driftless_tests::{
     child::Running,
     process::{Finished, Home, Program},
@@ -60,6 +61,16 @@ impl Desk {
             "data/admin.token",
         ])
         .await
+    }
+
+    /// A way to the server for who uses the client library.
+    pub(crate) fn client(&self) -> Result<Client> {
+        let read = |file: &str| fs::read_to_string(self.home.path().join("data").join(file));
+        Ok(Client::connect(Target {
+            server: self.url.parse()?,
+            ca: Some(read("ca.crt")?),
+            token: Some(read("admin.token")?.trim().to_owned()),
+        })?)
     }
 
     /// Writes a file below the home.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod client;
 mod clusters;
 mod completion;
 mod connection;

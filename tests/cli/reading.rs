@@ -1,7 +1,7 @@
 //! Questions about a channel's past and about its clusters: log, show, diff, history, blame, explain.
 
 use anyhow::{Context as _, Result, ensure};
-use driftless_client::{Client, Push, Target};
+use driftless_client::Push;
 use driftless_model::{
     bundle::{Bundle, Spec},
     manifest::Manifest,
@@ -250,16 +250,6 @@ async fn history_of_what_never_was_says_what_there_is() -> Result<()> {
 
 /// Pushes web for the clusters of region eu, with an overlay and a variable.
 async fn push_for_some(desk: &Desk) -> Result<()> {
-    let home = desk.home.path();
-    let client = Client::connect(Target {
-        server: desk.url.parse()?,
-        ca: Some(std::fs::read_to_string(home.join("data/ca.crt"))?),
-        token: Some(
-            std::fs::read_to_string(home.join("data/admin.token"))?
-                .trim()
-                .to_owned(),
-        ),
-    })?;
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"},
         "data": {"region": "${cluster.labels.region}", "size": "small"},
@@ -284,7 +274,7 @@ async fn push_for_some(desk: &Desk) -> Result<()> {
         ..Spec::default()
     };
     let bundle = Bundle::new("shop".parse()?, [Manifest::new(object, "default")?])?.with_spec(spec);
-    client
+    desk.client()?
         .push(Push::new("prod".parse()?).bundle(bundle).message("for some"), |_| {})
         .await?;
     Ok(())

@@ -76,6 +76,17 @@ impl Error {
         )
     }
 
+    /// Does something have to be done first, such as an upload?
+    pub fn is_failed_precondition(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                code: Code::FailedPrecondition,
+                ..
+            }
+        )
+    }
+
     /// Is something to be made there already?
     pub fn is_already_there(&self) -> bool {
         matches!(
@@ -148,6 +159,7 @@ mod tests {
     fn predicates_follow_the_code() {
         assert!(refused(Code::Aborted).is_conflict());
         assert!(refused(Code::NotFound).is_not_found());
+        assert!(refused(Code::FailedPrecondition).is_failed_precondition());
         assert!(refused(Code::Unauthenticated).is_unauthenticated());
         assert!(refused(Code::Unavailable).is_retryable());
         assert!(!refused(Code::Aborted).is_retryable());

@@ -18,6 +18,9 @@ pub struct Push {
     pub bundles: Vec<Bundle>,
     /// Components to remove.
     pub remove: BTreeSet<ComponentName>,
+    /// Bundles that the store is known to have, such as those that the channel is at: the server is not asked about
+    /// them. Should one be gone after all, it is uploaded.
+    pub known: BTreeSet<ObjectHash>,
     /// What the push is built upon; absent: whatever is there is overwritten.
     pub expected_parent: Option<Parent>,
     /// Why.
@@ -45,6 +48,7 @@ impl Push {
             channel,
             bundles: Vec::new(),
             remove: BTreeSet::new(),
+            known: BTreeSet::new(),
             expected_parent: None,
             message: String::new(),
             source: BTreeMap::new(),
@@ -63,6 +67,13 @@ impl Push {
     #[must_use]
     pub fn remove(mut self, component: ComponentName) -> Self {
         self.remove.insert(component);
+        self
+    }
+
+    /// Says which bundles the store has; see [`Push::known`].
+    #[must_use]
+    pub fn known(mut self, bundles: impl IntoIterator<Item = ObjectHash>) -> Self {
+        self.known.extend(bundles);
         self
     }
 

@@ -158,6 +158,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             channel: desired.channel,
             bundles,
             remove,
+            known: before.components.values().copied().collect(),
             expected_parent,
             message,
             source,

@@ -37,19 +37,13 @@ impl Client {
             channel,
             bundles,
             remove,
+            known,
             expected_parent,
             message,
             source,
             idempotency_key,
         } = push;
         let idempotency_key = idempotency_key.map_or_else(draw_key, Ok)?;
-        let sizes = bundles.iter().map(size).collect::<Result<Vec<_>, _>>()?;
-        let (objects, uploaded) = if sizes.iter().sum::<usize>() <= ALONG {
-            (bundles.iter().map(object).collect::<Result<_, _>>()?, 0)
-        } else {
-            (Vec::new(), self.upload(&bundles, &mut progress).await?)
-        };
-        progress(Progress::Publishing);
         let set = bundles.iter().map(|bundle| v1::ComponentChange {
             component: bundle.component.to_string(),
             bundle: Some(proto::to_hash(&bundle.hash())),
@@ -68,7 +62,41 @@ impl Client {
             message,
             source,
             idempotency_key,
+            objects: Vec::new(),
+        };
+        let (known, new): (Vec<_>, Vec<_>) = bundles.iter().partition(|bundle| known.contains(&bundle.hash()));
+        let pushed = self.publish(&request, &new, &mut progress).await;
+        match pushed {
+            // One that was known may be gone: it takes both that others moved the channel on and that they collected it.
+            Err(error) if error.is_failed_precondition() && !known.is_empty() => {
+                let all: Vec<_> = bundles.iter().collect();
+                self.publish(&request, &all, &mut progress).await
+            }
+            pushed => pushed,
+        }
+    }
+
+    /// Carries out `request` with what the server lacks of `bundles`.
+    async fn publish(
+        &self,
+        request: &v1::PublishRequest,
+        bundles: &[&Bundle],
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<Pushed, Error> {
+        let sizes = bundles
+            .iter()
+            .map(|bundle| size(bundle))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (objects, uploaded) = if sizes.iter().sum::<usize>() <= ALONG {
+            let objects = bundles.iter().map(|bundle| object(bundle));
+            (objects.collect::<Result<_, _>>()?, 0)
+        } else {
+            (Vec::new(), self.upload(bundles, progress).await?)
+        };
+        progress(Progress::Publishing);
+        let request = v1::PublishRequest {
             objects,
+            ..request.clone()
         };
         let response = self
             .repeat(ANSWER_TIMEOUT, || {
@@ -86,11 +114,11 @@ impl Client {
     }
 
     /// Uploads what the server lacks; says how many that were.
-    async fn upload(&self, bundles: &[Bundle], progress: &mut impl FnMut(Progress)) -> Result<usize, Error> {
+    async fn upload(&self, bundles: &[&Bundle], progress: &mut impl FnMut(Progress)) -> Result<usize, Error> {
         if bundles.is_empty() {
             return Ok(0);
         }
-        let by_hash: BTreeMap<_, _> = bundles.iter().map(|bundle| (bundle.hash(), bundle)).collect();
+        let by_hash: BTreeMap<_, _> = bundles.iter().map(|bundle| (bundle.hash(), *bundle)).collect();
         let request = v1::MissingObjectsRequest {
             hashes: by_hash.keys().map(proto::to_hash).collect(),
         };
@@ -192,7 +220,7 @@ fn draw_key() -> Result<String, Error> {
 }
 
 fn compress(hash: &ObjectHash, bytes: &[u8]) -> Result<Bytes, Error> {
-    let compressed = zstd::encode_all(bytes, LEVEL);
+    let compressed = zstd::bulk::compress(bytes, LEVEL);
     let refuse = |error: std::io::Error| Error::Refused {
         code: Code::Internal,
         message: format!("cannot compress bundle {}: {error}", hash.short()),
