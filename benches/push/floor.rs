@@ -96,7 +96,7 @@ fn component(name: &str, files: &[PathBuf], compress: bool) -> Result<usize> {
     let bytes = Bundle::new(name.parse()?, manifests)?.encode();
     std::hint::black_box(ObjectHash::of(&bytes));
     Ok(if compress {
-        zstd::encode_all(&*bytes, LEVEL)?.len()
+        zstd::bulk::compress(&bytes, LEVEL)?.len()
     } else {
         bytes.len()
     })

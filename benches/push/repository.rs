@@ -53,11 +53,18 @@ impl Repository {
     /// Gives one Deployment a new image.
     pub(crate) fn change_one(&mut self, run: usize) -> Result<()> {
         let (name, files) = &self.components[run % self.components.len()];
-        Ok(fs::write(&files[0], object(name, 0, &format!("1.0.{}", run + 1)))?)
+        Ok(fs::write(
+            &files[DEPLOYMENT],
+            object(name, DEPLOYMENT, &format!("1.0.{}", run + 1)),
+        )?)
     }
 }
 
-/// Of every four objects one is a Deployment, with the other three around it.
+/// Which of every four objects is the Deployment.
+const DEPLOYMENT: usize = 2;
+
+/// Of every four objects one is a Deployment, with the other three around it; what it needs comes first, so that nothing
+/// hangs in the air where four do not go into a component's share.
 fn object(component: &str, index: usize, version: &str) -> String {
     let app = format!("{component}-{}", index / 4);
     let head = |api: &str, kind: &str| {
@@ -67,20 +74,20 @@ fn object(component: &str, index: usize, version: &str) -> String {
         )
     };
     match index % 4 {
-        0 => head("apps/v1", "Deployment") + &deployment(&app, version),
-        1 => {
+        0 => {
+            let lines: String = (0..12)
+                .map(|line| format!("    setting.{line} = value of {app}\n"))
+                .collect();
+            head("v1", "ConfigMap") + "data:\n  app.properties: |\n" + &lines
+        }
+        1 => head("v1", "ServiceAccount") + "automountServiceAccountToken: false\n",
+        DEPLOYMENT => head("apps/v1", "Deployment") + &deployment(&app, version),
+        _ => {
             head("v1", "Service")
                 + &format!(
                     "spec:\n  type: ClusterIP\n  selector:\n    app: {app}\n  ports:\n  - name: http\n    port: 80\n    \
                      targetPort: 8080\n"
                 )
-        }
-        2 => head("v1", "ServiceAccount") + "automountServiceAccountToken: false\n",
-        _ => {
-            let lines: String = (0..12)
-                .map(|line| format!("    setting.{line} = value of {app}\n"))
-                .collect();
-            head("v1", "ConfigMap") + "data:\n  app.properties: |\n" + &lines
         }
     }
 }

@@ -154,6 +154,14 @@ fn listen(port: u16, wire: Arc<Wire>) -> Result<u16> {
             let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
                 continue;
             };
+            // Neither side waits for acknowledgements without a wire between them.
+            if client
+                .set_nodelay(true)
+                .and_then(|()| server.set_nodelay(true))
+                .is_err()
+            {
+                continue;
+            }
             let ways = client.try_clone().and_then(|client| Ok((client, server.try_clone()?)));
             let Ok((from_client, to_client)) = ways else { continue };
             let there = Arc::clone(&wire);
