@@ -2,7 +2,8 @@
 //!
 //! For load tests, which hold thousands of streams in one process and want to know when each of them has verified what
 //! it was sent. It is the [`Session`] of a real agent: what that refuses is refused, what it asks for is asked for.
-//! Nothing is stored or applied, and reported only what a cluster would report that has applied everything. Pure: messages in, answers out; the caller carries them.
+//! Nothing is stored or applied, and what is reported is what a cluster would report that has applied everything. Pure:
+//! messages in, answers out; the caller carries them.
 //!
 //! A session is a function of what it was told. Followers that are made [`alike`](Follower::alike) are therefore worked
 //! out together: a message that one of them was told in the same place before, byte for byte, leads where it led then,
