@@ -72,17 +72,9 @@ impl Engine {
         if let (Some(before), Some(paused)) = (&component.paused, &mut paused) {
             paused.since = before.since;
         }
-        if component.paused == paused {
+        if !component.set_paused(paused) {
             return;
         }
-        tracing::info!(
-            component = %component.name,
-            until = paused.as_ref().map(|paused| tracing::field::display(paused.pause.until)),
-            "{}",
-            if paused.is_some() { "paused" } else { "going on after a pause" }
-        );
-        component.paused = paused;
-        component.dirty = true;
         if component.paused.is_none() {
             self.open(Gate::Paused(key));
             let component = self.state.component(key);

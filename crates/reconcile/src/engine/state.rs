@@ -145,7 +145,8 @@ impl State {
         }
         let key = ComponentKey(u32::try_from(self.components.len()).expect("fewer than 2^32 components"));
         let mut component = Component::new(name.clone(), home);
-        component.paused = self.pause(name);
+        // After a start the orders may be known before what they are about.
+        component.set_paused(self.pause(name));
         self.components.push(component);
         self.component_index.insert(name.clone(), key);
         key

@@ -154,6 +154,22 @@ impl Component {
         self.asked = asked;
     }
 
+    /// Pauses it, or lets it go on, and says so; `false` if that is how it was.
+    pub(crate) fn set_paused(&mut self, paused: Option<Box<Paused>>) -> bool {
+        if self.paused == paused {
+            return false;
+        }
+        tracing::info!(
+            component = %self.name,
+            until = paused.as_ref().map(|paused| tracing::field::display(paused.pause.until)),
+            "{}",
+            if paused.is_some() { "paused" } else { "going on after a pause" }
+        );
+        self.paused = paused;
+        self.dirty = true;
+        true
+    }
+
     /// May what left it go: plain objects from which wave on, and then namespaces and CRDs? Nothing, while it is not
     /// known what of it should be there, or while that is not well: the old may have to stand in for the new.
     pub(crate) fn may_prune(&self) -> (Option<i32>, bool) {
