@@ -54,6 +54,12 @@ impl Frame {
         Self { head, body: zstd }
     }
 
+    /// Adds a message that follows. Copies all but the body of that one.
+    pub(crate) fn append(&mut self, next: Self) {
+        self.head = [&self.head[..], &self.body, &next.head].concat().into();
+        self.body = next.body;
+    }
+
     /// Names what it says.
     pub(crate) fn hash(&self) -> ObjectHash {
         ObjectHash::of(&[&self.head[..], &self.body].concat())
@@ -127,6 +133,19 @@ mod tests {
                 assert_eq!(read.message, Some(Message::Object(object)));
             }
         }
+    }
+
+    #[test]
+    fn messages_that_go_together_are_those_that_went_alone() {
+        let frame = |size: usize| {
+            let zstd = Bytes::from(vec![7; size]);
+            Frame::object(&ObjectHash::of(&zstd), None, zstd)
+        };
+        let mut together = frame(10);
+        together.append(frame(0));
+        together.append(frame(1000));
+        let alone = [10, 0, 1000].map(|size| sent(frame(size))).concat();
+        assert_eq!(sent(together), alone);
     }
 
     #[test]

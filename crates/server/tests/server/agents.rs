@@ -8,13 +8,14 @@ use driftless_model::{
     snapshot::Snapshot,
 };
 use driftless_proto::v1::{
-    self, AgentMessage, agent_message::Message as FromAgent, server_message::Message as ToAgent,
+    self, AgentMessage, agent_message::Message as FromAgent, publish_client::PublishClient,
+    server_message::Message as ToAgent,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::support::{Rig, assert_refused, bundle, object, soon, upload, wire};
+use crate::support::{Rig, assert_refused, bundle, named, object, soon, sync_over, upload, wire};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_is_told_its_record_and_every_newer_directive() {
@@ -204,6 +205,35 @@ async fn objects_are_fetched_by_hash_large_ones_too() {
         match stream.next().await.unwrap() {
             ToAgent::Object(object) if object.hash == none => assert!(object.zstd.is_empty()),
             ToAgent::Object(object) => assert_eq!(zstd::decode_all(&object.zstd[..]).unwrap(), large.encode()),
+            other => panic!("not an object: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flood_of_small_objects_is_not_taken_for_an_attack() {
+    let rig = Rig::start().await;
+    rig.create_channel("prod").await;
+    let shop = bundle("shop", "1");
+    rig.push("prod", &shop).await;
+    let channel = rig.agent("edge", "prod").await.channel(&rig).await;
+    let mut stream = sync_over(channel.clone(), v1::Hello::default()).await.unwrap();
+    stream.welcome().await;
+    stream.directive().await;
+    let want = v1::Want {
+        hashes: vec![wire(shop.hash()); 2000],
+        ..v1::Want::default()
+    };
+    stream.send(FromAgent::Want(want)).await;
+    // Meanwhile nothing is read of what comes, though the connection takes it in.
+    let mut other = PublishClient::new(channel);
+    for _ in 0..100 {
+        let told = other.get_channel(named("prod")).await.unwrap_err();
+        assert_eq!(told.code(), Code::PermissionDenied);
+    }
+    for _ in 0..2000 {
+        match stream.next().await.unwrap() {
+            ToAgent::Object(object) => assert_eq!(object.hash, wire(shop.hash())),
             other => panic!("not an object: {other:?}"),
         }
     }

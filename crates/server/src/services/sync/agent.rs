@@ -15,7 +15,11 @@ use driftless_model::{
 };
 use driftless_proto::{from_orders, from_vars, opt_hash, v1};
 use driftless_store::Error as StoreError;
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, ready},
+    stream::FuturesUnordered,
+};
 use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
@@ -32,6 +36,9 @@ use crate::{
 
 /// Objects that are read for one agent at once.
 const LOADING: usize = 2;
+/// Objects that are ready go out together up to so many bytes. HTTP/2 clients take a flood of small pieces for an attack
+/// and end the connection (h2's budget for DATA frames below 256 bytes).
+const TOGETHER: usize = 16 * 1024;
 /// Objects that one agent may wait for.
 const MAX_WANTED: usize = 20_000;
 /// Agents of a server that stops come back spread over this time.
@@ -213,14 +220,33 @@ impl Agent {
         }
     }
 
-    fn send_object(&self, hash: ObjectHash, loaded: Result<Option<Packed>, StoreError>) -> Step {
-        match loaded {
-            Ok(Some(Packed { zstd, base })) => {
-                self.open.core.metrics.objects_sent.inc_by(zstd.len() as u64);
-                Step::Send(Frame::object(&hash, base.as_ref(), zstd))
+    fn send_object(&mut self, hash: ObjectHash, loaded: Result<Option<Packed>, StoreError>) -> Step {
+        let mut frame = match loaded {
+            Ok(found) => self.object(&hash, found),
+            Err(error) => return Step::Fail(error.into()),
+        };
+        while frame.len() < TOGETHER {
+            self.load();
+            match self.loading.next().now_or_never().flatten() {
+                Some((hash, Ok(found))) => frame.append(self.object(&hash, found)),
+                // After what is ready.
+                Some(failed) => {
+                    self.loading.push(Box::pin(ready(failed)));
+                    break;
+                }
+                None => break,
             }
-            Ok(None) => Step::Send(Frame::object(&hash, None, Bytes::new())),
-            Err(error) => Step::Fail(error.into()),
+        }
+        Step::Send(frame)
+    }
+
+    fn object(&self, hash: &ObjectHash, found: Option<Packed>) -> Frame {
+        match found {
+            Some(Packed { zstd, base }) => {
+                self.open.core.metrics.objects_sent.inc_by(zstd.len() as u64);
+                Frame::object(hash, base.as_ref(), zstd)
+            }
+            None => Frame::object(hash, None, Bytes::new()),
         }
     }
 
