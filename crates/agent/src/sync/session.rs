@@ -27,9 +27,11 @@ use crate::{
 };
 use content::Content;
 pub(crate) use inquiry::{Question, failure};
+use pending::Pending;
 
 mod content;
 mod inquiry;
+mod pending;
 
 /// Most hashes in one `Want`.
 const WANT: usize = 64;
@@ -69,37 +71,6 @@ pub(crate) struct Adoption {
     pub(crate) unsaved: Vec<Frame>,
     /// Every object that has to be stored for the view to be found again.
     pub(crate) keep: BTreeSet<ObjectHash>,
-}
-
-/// A directive whose objects are still coming.
-#[derive(Debug, Clone)]
-struct Pending {
-    directive: Directive,
-    document: String,
-    content: Content,
-    /// Came with the directive or later, not verified.
-    packed: BTreeMap<ObjectHash, Packed>,
-    wanted: BTreeSet<ObjectHash>,
-    /// Came as deltas that made something else: these are asked for whole.
-    whole: BTreeSet<ObjectHash>,
-}
-
-impl Pending {
-    /// Takes what came as `hash` and verifies it. `None`: nothing came, or a delta that is of no use; it is asked for
-    /// then.
-    fn take(&mut self, hash: ObjectHash, held: &Content) -> Result<Option<(Frame, Bytes)>, object::Bad> {
-        let Some(packed) = self.packed.remove(&hash) else {
-            return Ok(None);
-        };
-        let is_delta = packed.base.is_some();
-        match held.verify(hash, packed) {
-            Err(_) if is_delta => {
-                self.whole.insert(hash);
-                Ok(None)
-            }
-            verified => verified,
-        }
-    }
 }
 
 /// The cluster's record, as the server tells it.
@@ -291,7 +262,7 @@ impl Session {
             document,
             content,
             packed,
-            wanted: BTreeSet::new(),
+            wanted: BTreeMap::new(),
             whole: BTreeSet::new(),
         });
         self.proceed()
@@ -324,116 +295,6 @@ impl Session {
             });
         }
         Ok(())
-    }
-
-    fn object(&mut self, message: v1::Object) -> Result<Vec<Action>, Refusal> {
-        let (hash, packed) = Packed::read(message).map_err(malformed)?;
-        let inquired = self.inquire(hash, &packed);
-        let Some(pending) = &mut self.pending else {
-            return Ok(inquired);
-        };
-        // Not asked for, or asked for by a directive that was overtaken.
-        if !pending.wanted.remove(&hash) {
-            return Ok(inquired);
-        }
-        if packed.zstd.is_empty() {
-            return Err(Refusal::Missing(hash.short()));
-        }
-        if let Some(base) = &packed.base
-            && !self.content.hashes().any(|held| held == *base)
-        {
-            // Not what was offered. Once is a mistake, and then it is asked for whole.
-            if !pending.whole.insert(hash) {
-                return Err(object::Bad::Compression(hash.short()).into());
-            }
-        }
-        let last_wanted = pending.wanted.is_empty();
-        pending.packed.insert(hash, packed);
-        self.verify_packed()?;
-        let mut actions = if last_wanted { self.proceed()? } else { Vec::new() };
-        actions.extend(inquired);
-        Ok(actions)
-    }
-
-    /// Verifies and decodes whatever came and has a place in the pending snapshot. Bytes that have none are dropped
-    /// with the directive, undecoded.
-    fn verify_packed(&mut self) -> Result<(), Refusal> {
-        let Some(pending) = &mut self.pending else {
-            return Ok(());
-        };
-        let Some(wanted) = pending.directive.snapshot else {
-            return Ok(());
-        };
-        let first = self.generation + 1;
-        let is_here = |content: &Content| content.snapshot.as_ref().is_some_and(|(hash, _)| *hash == wanted);
-        if is_here(&self.content) {
-            pending.content.snapshot.clone_from(&self.content.snapshot);
-        } else if !is_here(&pending.content) {
-            pending.content.snapshot = None;
-            if let Some((frame, content)) = pending.take(wanted, &self.content)? {
-                pending.content.snapshot = Some((wanted, object::snapshot(wanted, &content)?));
-                self.unsaved.insert(wanted, (first, frame));
-            }
-        }
-        let Some((_, snapshot)) = &pending.content.snapshot else {
-            return Ok(());
-        };
-        let is_new = |hash: &ObjectHash| {
-            pending.packed.contains_key(hash)
-                && !pending.content.bundles.contains_key(hash)
-                && !self.content.bundles.contains_key(hash)
-        };
-        let needed: BTreeSet<_> = snapshot.components.values().copied().collect();
-        let came = snapshot.components.iter().filter(|(_, hash)| is_new(hash));
-        let came: Vec<_> = came.map(|(component, hash)| (component.clone(), *hash)).collect();
-        for (component, hash) in came {
-            if let Some((frame, content)) = pending.take(hash, &self.content)? {
-                let bundle = object::bundle(hash, &content, self.content.of(&component))?;
-                pending.content.bundles.insert(hash, bundle);
-                self.unsaved.insert(hash, (first, frame));
-            }
-        }
-        // What only overtaken directives needed must not pile up.
-        pending.content.bundles.retain(|hash, _| needed.contains(hash));
-        let kept: BTreeSet<_> = self.content.hashes().chain(pending.content.hashes()).collect();
-        self.unsaved.retain(|hash, _| kept.contains(hash));
-        Ok(())
-    }
-
-    /// Asks for what the pending directive lacks, or accepts it.
-    fn proceed(&mut self) -> Result<Vec<Action>, Refusal> {
-        self.verify_packed()?;
-        let Some(pending) = &mut self.pending else {
-            return Ok(Vec::new());
-        };
-        let missing: Vec<Wanted> = match (pending.directive.snapshot, &pending.content.snapshot) {
-            (None, _) => Vec::new(),
-            (Some(_), Some((_, snapshot))) => {
-                let held = |hash: &ObjectHash| {
-                    pending.content.bundles.contains_key(hash) || self.content.bundles.contains_key(hash)
-                };
-                let lacking = snapshot.components.iter().filter(|(_, hash)| !held(hash));
-                let wanted = lacking.map(|(component, hash)| (*hash, self.content.hash_of(component)));
-                // Components may share a bundle.
-                let wanted: BTreeMap<_, _> = wanted.collect();
-                wanted.into_iter().map(|(hash, base)| Wanted { hash, base }).collect()
-            }
-            (Some(hash), None) => {
-                let base = self.content.snapshot.as_ref().map(|(held, _)| *held);
-                vec![Wanted { hash, base }]
-            }
-        };
-        if missing.is_empty() {
-            return Ok(self.accept().into_iter().collect());
-        }
-        pending.wanted = missing.iter().map(|wanted| wanted.hash).collect();
-        let is_whole = |hash: &ObjectHash| pending.whole.contains(hash);
-        let missing = missing.into_iter().map(|Wanted { hash, base }| Wanted {
-            hash,
-            base: base.filter(|_| !is_whole(&hash)),
-        });
-        let missing: Vec<_> = missing.collect();
-        Ok(missing.chunks(WANT).map(|chunk| Action::Want(chunk.to_vec())).collect())
     }
 
     fn accept(&mut self) -> Option<Action> {

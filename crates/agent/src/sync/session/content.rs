@@ -28,6 +28,10 @@ impl Content {
             .chain(self.bundles.keys().copied())
     }
 
+    pub(super) fn holds(&self, hash: &ObjectHash) -> bool {
+        self.bundles.contains_key(hash) || self.snapshot.as_ref().is_some_and(|(held, _)| held == hash)
+    }
+
     /// What a component runs as.
     pub(super) fn of(&self, component: &ComponentName) -> Option<&Bundle> {
         let (_, snapshot) = self.snapshot.as_ref()?;
