@@ -15,6 +15,12 @@ use v1::server_message::Message;
 const OBJECT_OF_SERVER_MESSAGE: u32 = 3;
 const ZSTD_OF_OBJECT: u32 = 2;
 
+/// Bytes of gRPC's prefix.
+const PREFIX: usize = 5;
+/// Up to so many bytes of an object are copied into its message: one piece of HTTP/2 data is cheaper than two, at both
+/// ends.
+const SMALL: usize = 4 * 1024;
+
 /// One message, framed as gRPC has it (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>: a byte
 /// that says "not compressed", four of length, the message). A clone copies nothing.
 #[derive(Debug, Clone, Default)]
@@ -28,13 +34,15 @@ impl Frame {
     /// A message that is encoded whole.
     pub(crate) fn new(message: Message) -> Self {
         let message = v1::ServerMessage { message: Some(message) };
-        let mut head = framed(message.encoded_len());
+        let length = message.encoded_len();
+        let mut head = BytesMut::with_capacity(PREFIX + length);
+        head.put_slice(&prefix(length));
         message.encode(&mut head).expect("the buffer grows");
         let (head, body) = (head.freeze(), Bytes::new());
         Self { head, body }
     }
 
-    /// An [`v1::Object`] message; `zstd` goes as it is.
+    /// An [`v1::Object`] message; `zstd` goes as it is, unless it is small.
     pub(crate) fn object(hash: &ObjectHash, base: Option<&ObjectHash>, zstd: Bytes) -> Self {
         let rest = v1::Object {
             hash: to_hash(hash),
@@ -47,17 +55,23 @@ impl Frame {
         let mut message = BytesMut::new();
         begin_bytes(OBJECT_OF_SERVER_MESSAGE, object.len() + zstd.len(), &mut message);
         message.put(object);
-        let mut head = framed(message.len() + zstd.len());
-        // The buffer is as long as the whole message would be, and its beginning alone is written.
-        head.put(message);
-        let head = Bytes::copy_from_slice(&head);
+        let prefix = prefix(message.len() + zstd.len());
+        if zstd.len() <= SMALL {
+            let (head, body) = ([&prefix[..], &message, &zstd].concat().into(), Bytes::new());
+            return Self { head, body };
+        }
+        let head = [&prefix[..], &message].concat().into();
         Self { head, body: zstd }
     }
 
-    /// Adds a message that follows. Copies all but the body of that one.
-    pub(crate) fn append(&mut self, next: Self) {
-        self.head = [&self.head[..], &self.body, &next.head].concat().into();
-        self.body = next.body;
+    /// These messages one after the other. Copies all but the body of the last.
+    pub(crate) fn together(mut frames: Vec<Self>) -> Self {
+        let body = frames.last_mut().map(|last| std::mem::take(&mut last.body));
+        let head = frames.iter().flat_map(|frame| [&frame.head[..], &frame.body]);
+        Self {
+            head: head.collect::<Vec<_>>().concat().into(),
+            body: body.unwrap_or_default(),
+        }
     }
 
     /// Names what it says.
@@ -84,12 +98,11 @@ impl Frame {
     }
 }
 
-/// A buffer for a message of `length` bytes, with the prefix in it.
-fn framed(length: usize) -> BytesMut {
-    let mut buffer = BytesMut::with_capacity(5 + length.min(64 * 1024));
-    buffer.put_u8(0);
-    buffer.put_u32(u32::try_from(length).expect("objects are far smaller than 4 GiB"));
-    buffer
+/// What comes before a message of `length` bytes: not compressed, and its length.
+fn prefix(length: usize) -> [u8; PREFIX] {
+    let length = u32::try_from(length).expect("objects are far smaller than 4 GiB");
+    let [a, b, c, d] = length.to_be_bytes();
+    [0, a, b, c, d]
 }
 
 fn begin_bytes(field: u32, length: usize, buffer: &mut BytesMut) {
@@ -141,11 +154,11 @@ mod tests {
             let zstd = Bytes::from(vec![7; size]);
             Frame::object(&ObjectHash::of(&zstd), None, zstd)
         };
-        let mut together = frame(10);
-        together.append(frame(0));
-        together.append(frame(1000));
-        let alone = [10, 0, 1000].map(|size| sent(frame(size))).concat();
-        assert_eq!(sent(together), alone);
+        for sizes in [&[][..], &[10], &[10, 0, 1000], &[10, 9000, 20, 5000]] {
+            let together = Frame::together(sizes.iter().map(|size| frame(*size)).collect());
+            let alone: Vec<_> = sizes.iter().map(|size| sent(frame(*size))).collect();
+            assert_eq!(sent(together), alone.concat());
+        }
     }
 
     #[test]
@@ -160,9 +173,16 @@ mod tests {
 
     #[test]
     fn body_of_an_object_is_shared_and_not_copied() {
-        let zstd = Bytes::from(vec![7; 1000]);
+        let zstd = Bytes::from(vec![7; 5000]);
         let mut frame = Frame::object(&ObjectHash::of(b"a"), None, zstd.clone());
         frame.next(1000);
         assert_eq!(frame.next(1000).unwrap().as_ptr(), zstd.as_ptr());
+    }
+
+    #[test]
+    fn small_object_is_one_piece() {
+        let mut frame = Frame::object(&ObjectHash::of(b"a"), None, vec![7; 1000].into());
+        assert!(frame.next(10).is_some_and(|piece| piece.len() > 1000));
+        assert_eq!(frame.next(10), None);
     }
 }

@@ -221,14 +221,14 @@ impl Agent {
     }
 
     fn send_object(&mut self, hash: ObjectHash, loaded: Result<Option<Packed>, StoreError>) -> Step {
-        let mut frame = match loaded {
-            Ok(found) => self.object(&hash, found),
+        let mut frames = match loaded {
+            Ok(found) => vec![self.object(&hash, found)],
             Err(error) => return Step::Fail(error.into()),
         };
-        while frame.len() < TOGETHER {
+        while frames.iter().map(Frame::len).sum::<usize>() < TOGETHER {
             self.load();
             match self.loading.next().now_or_never().flatten() {
-                Some((hash, Ok(found))) => frame.append(self.object(&hash, found)),
+                Some((hash, Ok(found))) => frames.push(self.object(&hash, found)),
                 // After what is ready.
                 Some(failed) => {
                     self.loading.push(Box::pin(ready(failed)));
@@ -237,7 +237,7 @@ impl Agent {
                 None => break,
             }
         }
-        Step::Send(frame)
+        Step::Send(Frame::together(frames))
     }
 
     fn object(&self, hash: &ObjectHash, found: Option<Packed>) -> Frame {
