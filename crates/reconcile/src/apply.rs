@@ -7,8 +7,8 @@ use driftless_model::ignored::Path;
 use serde_json::Value;
 
 use crate::{
-    api::{self, Api, Failure},
-    ignored,
+    api::{self, Api, Failure, Refusal},
+    applyset, change, ignored,
 };
 
 /// Tries at an object that others change at the same time.
@@ -27,6 +27,8 @@ pub(crate) struct Apply {
     pub(crate) force: bool,
     /// Fields that were taken from us: in a dispute over these alone they are taken back.
     pub(crate) taken: Box<[String]>,
+    /// Is it not known what was applied before, if anything? What others set since then was taken from us.
+    pub(crate) unrecorded: bool,
     /// Fields that others decide.
     pub(crate) ignored: Vec<Path>,
 }
@@ -69,10 +71,22 @@ impl Apply {
             .apply(&self.path, &self.manager, self.force, body.clone())
             .await;
         if let Err(Failure::Refused(refusal)) = &answer
-            && refusal.is_over(&self.taken)
+            && (refusal.is_over(&self.taken) || self.recovers(refusal).await?)
         {
             return self.api.apply(&self.path, &self.manager, true, body).await;
         }
         answer
+    }
+
+    /// Was all of what is in dispute taken from us while nobody led, or before what was applied could be recorded?
+    async fn recovers(&self, refusal: &Refusal) -> Result<bool, Failure> {
+        if !self.unrecorded || !refusal.is_field_conflict() {
+            return Ok(false);
+        }
+        let live: Value = api::parse(&self.reader.get(&self.path).await?)?;
+        let set = |object: &Value| object["metadata"]["labels"][applyset::PART_OF_LABEL].clone();
+        // What is no member was let go of.
+        let is_ours = set(&live) == set(&self.body);
+        Ok(is_ours && refusal.is_over(&change::taken_since(&self.body, &live, &self.manager)))
     }
 }

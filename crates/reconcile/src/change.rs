@@ -61,30 +61,16 @@ impl Change {
 
     /// Reads what was done to `manifest`, as it was applied, from what is live.
     pub(crate) fn read(manifest: &Value, live: &Value, ours: &str) -> Self {
-        let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-        let entries = || entries.into_iter().flatten();
-        let own = entries()
-            .find(|entry| owned::is_applied_by(entry, ours))
-            .and_then(fields_of);
-        let mut thefts = Vec::new();
-        for entry in entries().filter(|entry| !owned::is_applied_by(entry, ours)) {
-            let mut lost = Vec::new();
-            if let Some(theirs) = fields_of(entry) {
-                taken(theirs, own, manifest, &mut String::new(), &mut lost);
-            }
-            if !lost.is_empty() {
-                let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-                thefts.push((text("time"), text("manager"), text("subresource") == "scale", lost));
-            }
-        }
+        let own = owned::fields(live, ours);
+        let mut thefts = thefts(manifest, live, ours);
         // The newest comes last: times are all written alike.
-        thefts.sort_by_key(|(time, ..)| *time);
+        thefts.sort_by_key(|theft| theft.time);
         let (manager, scaled, mut fields) = match thefts.pop() {
-            Some((_, manager, scaled, fields)) => (Some(manager.to_owned()), scaled, fields),
+            Some(theft) => (Some(theft.manager.to_owned()), theft.scaled, theft.fields),
             None => (None, false, removed(manifest, live, own)),
         };
-        for (.., lost) in thefts {
-            fields.extend(lost);
+        for theft in thefts {
+            fields.extend(theft.fields);
         }
         let mut seen = Vec::new();
         fields.retain(|field| {
@@ -129,8 +115,61 @@ impl fmt::Display for Change {
     }
 }
 
-fn fields_of(entry: &Value) -> Option<&Map<String, Value>> {
-    entry.get("fieldsV1")?.as_object()
+/// The fields of `manifest` that others have set since `ours` last applied something of the object, which it did not do
+/// with these: they were taken from us, as far as the API server's record tells. Empty if we never applied it.
+pub(crate) fn taken_since(manifest: &Value, live: &Value, ours: &str) -> Vec<String> {
+    let own = entries(live).find(|entry| owned::is_applied_by(entry, ours));
+    // Times have seconds and are all written alike.
+    let Some(last) = own.map(time_of) else {
+        return Vec::new();
+    };
+    let since = thefts(manifest, live, ours)
+        .into_iter()
+        .filter(|theft| theft.time >= last);
+    since.flat_map(|theft| theft.fields).collect()
+}
+
+/// What another manager has of the fields that we want.
+struct Theft<'a> {
+    time: &'a str,
+    manager: &'a str,
+    scaled: bool,
+    fields: Vec<String>,
+}
+
+fn thefts<'a>(manifest: &Value, live: &'a Value, ours: &str) -> Vec<Theft<'a>> {
+    let own = owned::fields(live, ours);
+    let others = entries(live).filter(|entry| !owned::is_applied_by(entry, ours));
+    let thefts = others.filter_map(|entry| {
+        let mut fields = Vec::new();
+        taken(
+            entry.get("fieldsV1")?.as_object()?,
+            own,
+            manifest,
+            &mut String::new(),
+            &mut fields,
+        );
+        (!fields.is_empty()).then(|| Theft {
+            time: time_of(entry),
+            manager: text_of(entry, "manager"),
+            scaled: text_of(entry, "subresource") == "scale",
+            fields,
+        })
+    });
+    thefts.collect()
+}
+
+fn entries(live: &Value) -> impl Iterator<Item = &Value> {
+    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    entries.into_iter().flatten()
+}
+
+fn time_of(entry: &Value) -> &str {
+    text_of(entry, "time")
+}
+
+fn text_of<'a>(entry: &'a Value, name: &str) -> &'a str {
+    entry.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Collects the fields that the manifest sets, somebody else owns and we do not any more.
@@ -348,6 +387,22 @@ mod tests {
         };
         assert_eq!((manager.as_deref(), scaled, more), (Some("new"), true, 0));
         assert_eq!(fields, [".spec.replicas", ".metadata.labels.app"]);
+    }
+
+    #[test]
+    fn what_others_set_after_our_last_apply_was_taken_from_us() {
+        let image = || container(json!({"f:image": {}}));
+        let scaled = || json!({"f:spec": {"f:replicas": {}}});
+        let labels = json!({"f:metadata": {"f:labels": {"f:app": {}}}});
+        let live = live(
+            labels,
+            &[
+                ("before", "", "2025-12-31T23:59:59Z", image()),
+                ("after", "", "2026-01-01T00:00:00Z", scaled()),
+            ],
+        );
+        assert_eq!(taken_since(&manifest(), &live, "driftless"), [".spec.replicas"]);
+        assert!(taken_since(&manifest(), &live, "someone").is_empty());
     }
 
     #[test]

@@ -299,8 +299,13 @@ impl State {
         self.assign_again(target, &before, &mut object);
         owners.store(&mut object);
         if owners.same_fields(&Owners::of(&before)) {
-            object["metadata"]["managedFields"] = before["metadata"]["managedFields"].clone();
-            prepare::drop_nulls(target, &mut object);
+            // Times alone are no change.
+            let mut timeless = object.clone();
+            timeless["metadata"]["managedFields"] = before["metadata"]["managedFields"].clone();
+            prepare::drop_nulls(target, &mut timeless);
+            if timeless == before {
+                object = timeless;
+            }
         }
         let mut written = Written {
             object,

@@ -57,6 +57,11 @@ impl Refusal {
         !conflicts.is_empty() && conflicts.iter().all(|conflict| fields.contains(&conflict.field))
     }
 
+    /// Is it about fields that other managers own?
+    pub(crate) fn is_field_conflict(&self) -> bool {
+        !self.conflicts().is_empty()
+    }
+
     /// When to try again where it would be after `delay` otherwise.
     pub(crate) fn delay(&self, delay: Duration) -> Duration {
         no_sooner(delay, self.retry_after)
@@ -113,7 +118,7 @@ impl Failure {
     /// Was the object changed since the revision that the request named?
     pub(crate) fn is_outrun(&self) -> bool {
         self.refusal()
-            .is_some_and(|refusal| refusal.code == 409 && refusal.conflicts().is_empty())
+            .is_some_and(|refusal| refusal.code == 409 && !refusal.is_field_conflict())
     }
 
     /// Is it a question whether the API server is there for us at all?

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
-use driftless_model::{ignored, kinds};
+use driftless_model::{bundle::upkeep::Drift, ignored, kinds};
 use tokio::time::Instant;
 
 use super::{
@@ -91,6 +91,7 @@ impl Engine {
         let force = desired.force || cause == Cause::Drifted || entry.claim == Claim::TakenOver;
         // What was taken from us while a new manifest came is ours all the same.
         let taken: Box<[String]> = entry.change.iter().flat_map(|change| change.taken()).cloned().collect();
+        let unrecorded = entry.applied.is_none() && desired.drift == Drift::Repair;
         let api = self.api_of(desired.component);
         let (own, reader, manager) = (
             self.api.clone(),
@@ -108,6 +109,7 @@ impl Engine {
                 body,
                 force,
                 taken,
+                unrecorded,
                 ignored: ignored.unwrap_or_default(),
             };
             let answer = apply.carry_out().await;

@@ -87,10 +87,7 @@ impl Question {
         if let Some(outcome) = live.as_ref().and_then(|live| self.stands(job, wish, live)) {
             return Ok(Some(outcome));
         }
-        let recorded = self
-            .known
-            .get(&job.component)
-            .and_then(|known| known.applied.get(id).copied());
+        let recorded = self.recorded(job);
         let same = |applied: &Applied| applied.manifest == applyset::manifest_digest(manifest, &job.component);
         let recorded = recorded.filter(same);
         if let (Some(live), Some(Applied { owned: Some(owned), .. })) = (&live, recorded)
@@ -177,6 +174,12 @@ impl Question {
         }
     }
 
+    /// What was applied before, as far as it was recorded.
+    fn recorded(&self, job: &Job) -> Option<Applied> {
+        let known = self.known.get(&job.component)?;
+        known.applied.get(job.manifest.id()).copied()
+    }
+
     async fn send(&self, job: &Job, path: &str, force: bool) -> Result<Value, Failure> {
         let body = applyset::member(&job.manifest, &job.component, &job.set);
         let is_concerned = ignored::is_concerned(job.manifest.canonical());
@@ -191,6 +194,7 @@ impl Question {
                 body: body.clone(),
                 force,
                 taken: Box::default(),
+                unrecorded: self.recorded(job).is_none() && job.spec.drift == Drift::Repair,
                 ignored: ignored.clone(),
             };
             apply.carry_out()

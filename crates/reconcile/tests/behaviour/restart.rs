@@ -1,7 +1,9 @@
 //! A new reconciler takes over from the record: it writes nothing where nothing changed, and sees what did.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use driftless_model::{bundle::upkeep::Drift, view::View};
+use driftless_reconcile::Report;
 use serde_json::{Value, json};
 
 use crate::rig::*;
@@ -87,6 +89,76 @@ async fn record_that_was_lost_only_means_to_apply_again() {
     let running = Running::start(cluster.client());
     running.converge(&view).await;
     assert_eq!(other.get(&config_map("a", "")).await.unwrap(), before);
+}
+
+/// Loses the record of what was applied.
+async fn lose_record(other: &Other) {
+    let garbage = json!({"binaryData": {"record": "bm90IGEgcmVjb3Jk"}});
+    other.patch(&parent("shop"), garbage).await;
+}
+
+/// Applied, without its record, and changed by somebody afterwards.
+async fn changed_and_not_recorded(view: &Arc<View>) -> (driftless_sim::Cluster, Other) {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    running.converge(view).await;
+    running.stop().await;
+    lose_record(&other).await;
+    let theirs = json!({"data": {"key": "theirs"}});
+    other.patch(&config_map("a", ""), theirs).await;
+    (cluster, other)
+}
+
+async fn until_told_of(running: &Running, field: &str) {
+    let is_told = |report: &Report| {
+        problem(report, "shop")
+            .is_some_and(|problem| problem.reason == "FieldConflict" && problem.message.contains(field))
+    };
+    running.until("told of the conflict", is_told).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_missed_is_repaired_though_the_record_was_lost() {
+    let view = view(&[("shop", &objects())]);
+    let (cluster, other) = changed_and_not_recorded(&view).await;
+    Running::start(cluster.client()).converge(&view).await;
+    assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_record_drift_that_is_not_to_be_repaired_is_a_conflict() {
+    let view = kept(&view(&[("shop", &objects())]), |spec| spec.drift = Drift::Report);
+    let (cluster, other) = changed_and_not_recorded(&view).await;
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(view);
+    until_told_of(&running, ".data.key").await;
+    assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "theirs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_record_what_others_had_before_our_last_apply_is_theirs() {
+    let (cluster, other) = simulated();
+    let shop = |data: Value| {
+        let mut map = config_map("a", "");
+        map["data"] = data;
+        view(&[("shop", &[namespace("shop"), map])])
+    };
+    let running = Running::start(cluster.client());
+    running.converge(&shop(json!({"key": "1"}))).await;
+    let theirs = json!({"data": {"extra": "theirs"}});
+    other.patch(&config_map("a", ""), theirs).await;
+    time_passes(Duration::from_secs(10)).await;
+    running.converge(&shop(json!({"key": "2"}))).await;
+    running.stop().await;
+    lose_record(&other).await;
+
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(shop(json!({"key": "2", "extra": "ours"})));
+    until_told_of(&running, ".data.extra").await;
+    assert_eq!(
+        other.get(&config_map("a", "")).await.unwrap()["data"]["extra"],
+        "theirs"
+    );
 }
 
 fn maps(count: usize) -> Vec<Value> {

@@ -140,6 +140,22 @@ async fn what_is_no_longer_applied_goes_back_to_its_default() {
     assert_eq!(live["metadata"]["generation"], 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn time_of_an_apply_is_when_it_last_changed_something() {
+    let cluster = sim();
+    let api = api(&cluster, "", "v1", "ConfigMap", "configmaps", Some("default"));
+    let time_after_apply = async |text: &str| {
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": text}});
+        let applied = api.patch("a", &as_manager("driftless"), &Patch::Apply(&config)).await;
+        value(&applied.expect("applied"))["metadata"]["managedFields"][0]["time"].clone()
+    };
+    let first = time_after_apply("1").await;
+    assert_eq!(time_after_apply("1").await, first);
+    let changed = time_after_apply("2").await;
+    assert!(changed.as_str() > first.as_str(), "{changed} after {first}");
+}
+
 #[tokio::test]
 async fn an_edit_takes_the_field_that_it_changes() {
     let cluster = sim();
