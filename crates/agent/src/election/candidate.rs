@@ -127,9 +127,8 @@ impl Candidate {
     /// Reads the Lease. A connection whose other end is gone may stay silent for good.
     async fn read(&self) -> Result<Option<Lease>, Error> {
         let reading = timeout(self.timings.renew_deadline, self.api.get_opt(LEASE)).await;
-        let silent = |_| Err(kube::Error::Service("no answer in time".into()));
         reading
-            .unwrap_or_else(silent)
+            .unwrap_or_else(|_| Err(silence()))
             .map_err(Error::kubernetes(format!("read Lease {LEASE}")))
     }
 
@@ -145,7 +144,12 @@ impl Candidate {
                     acquired,
                     transitions,
                     over,
-                } => return self.write(acquired, transitions, over).await,
+                } => {
+                    let limit = self.timings.renew_deadline;
+                    let writing = timeout(limit, self.write(acquired, transitions, over)).await;
+                    return writing
+                        .unwrap_or_else(|_| Err(Error::kubernetes(format!("write Lease {LEASE}"))(silence())));
+                }
                 Step::Wait { until } => {
                     let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
                     self.stand_by(until, version.unwrap_or_default()).await?;
@@ -323,6 +327,10 @@ impl Candidate {
             Err(_) => tracing::warn!("cannot release Lease {LEASE} in time"),
         }
     }
+}
+
+fn silence() -> kube::Error {
+    kube::Error::Service("no answer in time".into())
 }
 
 fn is_ours(lease: &Lease) -> bool {

@@ -1,6 +1,12 @@
 //! Tables for the election's state.
 
+use std::sync::Arc;
+
+use driftless_sim::{Cluster, Failure, Matching, Options};
+use rand::{SeedableRng as _, rngs::SmallRng};
+
 use super::*;
+use crate::{backoff::Backoff, settings::Clock};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
@@ -133,4 +139,25 @@ fn lease_deleted_under_a_leader_is_created_again() {
             over: None
         }
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn candidate_whose_write_is_never_answered_asks_again() {
+    let cluster = Cluster::new(Options::default());
+    cluster
+        .faults()
+        .fail_next(1, Matching::all().verb("create").resource("leases"), Failure::Silence);
+    let clock: Clock = || "2026-01-01T00:00:00Z".parse().expect("a time");
+    let (timings, rng) = (Timings::default(), SmallRng::seed_from_u64(1));
+    let backoff = Backoff::new(timings.reconnect_first, timings.reconnect_most, rng);
+    let mut candidate = Candidate::new(
+        cluster.client(),
+        "default",
+        "me".to_owned(),
+        timings,
+        clock,
+        Arc::new(Permit::new(clock)),
+        backoff,
+    );
+    timeout(S(60), candidate.campaign()).await.expect("it leads in the end");
 }
