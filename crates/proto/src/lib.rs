@@ -27,5 +27,8 @@ pub const RETIRED: &str = "retired";
 /// The compiled descriptors of `proto/`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// The most objects that a Hello names as held; what comes after is not looked at.
+pub const MAX_HELD: usize = 1000;
+
 /// The most bytes one gRPC message may have, either way: a whole bundle, compressed, fits.
 pub const MAX_MESSAGE_BYTES: usize = 40 * 1024 * 1024;

@@ -171,15 +171,24 @@ impl Session {
             // What came is kept; what was asked for on the old stream has to be asked for again.
             pending.wanted.clear();
         }
-        let pending = self.pending.iter().flat_map(|pending| pending.content.hashes());
-        let held: BTreeSet<_> = self.content.hashes().chain(pending).collect();
+        let contents = || {
+            [
+                Some(&self.content),
+                self.pending.as_ref().map(|pending| &pending.content),
+            ]
+        };
+        let contents = || contents().into_iter().flatten();
+        let snapshots: BTreeSet<_> = contents().flat_map(Content::snapshot_hash).collect();
+        let bundles: BTreeSet<_> = contents().flat_map(|content| content.bundles.keys().copied()).collect();
+        // What is not named is not asked for either.
+        let held = snapshots.iter().chain(&bundles).take(proto::MAX_HELD);
         v1::Hello {
             agent_version: agent_version.to_owned(),
             sequence: self
                 .accepted
                 .as_ref()
                 .map_or(0, |accepted| accepted.directive().sequence),
-            held: held.iter().map(proto::to_hash).collect(),
+            held: held.map(proto::to_hash).collect(),
             answers_probes: true,
             takes_deltas: true,
         }

@@ -23,7 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use driftless_model::name::ClusterName;
-use driftless_proto::v1;
+use driftless_proto::{MAX_HELD, v1};
 use futures::stream::{FuturesUnordered, unfold};
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use http_body_util::StreamBody;
@@ -212,7 +212,8 @@ impl Greeting {
             Ok(Err(status)) => return Err(agent::unreadable(&status)),
             Err(_) => return Err(Failure::Argument("hello did not come in time".to_owned())),
         };
-        let held = hashes(&hello.held)?.into_iter().collect();
+        let held = &hello.held[..hello.held.len().min(MAX_HELD)];
+        let held = hashes(held)?.into_iter().collect();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         self.certificate.cluster(&self.core.state().fleet)?;
         let line = self.core.hub.open(&self.name, id, hello.answers_probes);

@@ -170,6 +170,11 @@ async fn what_the_agent_holds_is_not_sent_again() {
     for (held, sent) in [
         (vec![current.clone(), wire(shop.hash())], vec![]),
         (vec![before.clone()], vec![current.clone(), wire(shop.hash())]),
+        // Of a cluster with very many components.
+        (
+            [vec![current.clone()], vec![wire(shop.hash()); 20_000]].concat(),
+            vec![],
+        ),
     ] {
         let mut stream = agent.sync_holding(&rig, held).await.unwrap();
         stream.welcome().await;

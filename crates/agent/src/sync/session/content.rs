@@ -22,14 +22,15 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn hashes(&self) -> impl Iterator<Item = ObjectHash> {
-        self.snapshot
-            .iter()
-            .map(|(hash, _)| *hash)
-            .chain(self.bundles.keys().copied())
+        self.snapshot_hash().into_iter().chain(self.bundles.keys().copied())
+    }
+
+    pub(super) fn snapshot_hash(&self) -> Option<ObjectHash> {
+        self.snapshot.as_ref().map(|(hash, _)| *hash)
     }
 
     pub(super) fn holds(&self, hash: &ObjectHash) -> bool {
-        self.bundles.contains_key(hash) || self.snapshot.as_ref().is_some_and(|(held, _)| held == hash)
+        self.bundles.contains_key(hash) || self.snapshot_hash().as_ref() == Some(hash)
     }
 
     /// What a component runs as.

@@ -13,6 +13,9 @@ use crate::{
     sync::refusal::{Refusal, malformed},
 };
 
+/// Most objects that are asked for before they come: a server refuses to remember more than 20,000 for one agent.
+const ASKED: usize = 4096;
+
 /// A directive whose objects are still coming.
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
@@ -148,9 +151,8 @@ impl Session {
                     !pending.content.bundles.contains_key(hash) && !self.content.bundles.contains_key(hash)
                 };
                 let lacking = snapshot.components.iter().filter(|(_, hash)| lacks(hash));
-                lacking
-                    .map(|(component, hash)| (*hash, Some(component.clone())))
-                    .collect()
+                let lacking = lacking.map(|(component, hash)| (*hash, Some(component.clone())));
+                lacking.take(ASKED).collect()
             }
             (Some(hash), None) => [(hash, None)].into(),
         };
@@ -159,7 +161,7 @@ impl Session {
         }
         let base = |component: &Option<ComponentName>| match component {
             Some(component) => self.content.hash_of(component),
-            None => self.content.snapshot.as_ref().map(|(held, _)| *held),
+            None => self.content.snapshot_hash(),
         };
         let asked = wanted.iter().map(|(hash, component)| Wanted {
             hash: *hash,

@@ -147,6 +147,38 @@ fn missing_objects_are_asked_for_and_only_those() {
 }
 
 #[test]
+fn thousands_of_objects_are_asked_for_some_at_a_time() {
+    let mut session = welcomed();
+    let bundles: Vec<_> = (0..5000).map(|n| bundle(&format!("c-{n}"), &["a"])).collect();
+    let coming: BTreeMap<_, _> = bundles.iter().map(|bundle| (bundle.hash(), bundle.encode())).collect();
+    let snap = snapshot(&bundles.iter().collect::<Vec<_>>());
+    let mut actions = session
+        .receive(directive("prod", 5, Some(&snap), &[&snap.encode()]))
+        .unwrap();
+    let mut rounds = Vec::new();
+    let adoption = loop {
+        let asked = wanted(&actions);
+        let (last, others) = asked.split_last().expect("something is asked for");
+        for hash in others {
+            assert!(session.receive(sent(object(&coming[hash]))).unwrap().is_empty());
+        }
+        actions = session.receive(sent(object(&coming[last]))).unwrap();
+        rounds.push(asked.len());
+        if session.is_settled() {
+            break adopted(actions);
+        }
+    };
+    assert_eq!(rounds.iter().sum::<usize>(), 5000);
+    assert!(rounds.len() == 2 && rounds[0] < 5000, "{rounds:?}");
+    assert_eq!(adoption.view.unwrap().components.len(), 5000);
+
+    // Of that many only some are named, the snapshot among them.
+    let held = session.hello("test").held;
+    assert_eq!(held.len(), proto::MAX_HELD);
+    assert!(held.contains(&proto::to_hash(&snap.hash())));
+}
+
+#[test]
 fn tampered_object_is_refused_and_nothing_changes() {
     let mut session = at_five();
     let cart = bundle("cart", &["c"]);
