@@ -5,6 +5,7 @@
 mod circle;
 mod fit;
 mod history;
+mod recent;
 mod request;
 mod upload;
 
@@ -33,6 +34,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Core, Parts, hashes, parts};
 use crate::failure::Failure;
 use history::Walk;
+use recent::Recent;
 use request::{check_provenance, parse_channel, read_components, read_key, read_objects};
 
 /// Times that a push is checked against what others made of its channel meanwhile.
@@ -50,6 +52,7 @@ pub(super) struct Service {
     core: Arc<Core>,
     /// Bounds the memory of uploads that are being checked.
     checks: Semaphore,
+    recent: Recent,
 }
 
 #[tonic::async_trait]
@@ -176,6 +179,7 @@ impl Service {
         Self {
             core,
             checks: Semaphore::new(cores),
+            recent: Recent::default(),
         }
     }
 
@@ -210,7 +214,10 @@ impl Service {
         let hash = hash("object.hash", &object.hash)?;
         let size = object.zstd.len();
         let upload = self.check(hash, object.zstd).await?;
-        self.keep(upload, size).await
+        let bytes = upload.bytes().clone();
+        self.keep(upload, size).await?;
+        self.recent.keep(hash, bytes);
+        Ok(())
     }
 
     async fn check(&self, hash: ObjectHash, zstd: Bytes) -> Result<Upload, Failure> {
@@ -372,6 +379,9 @@ impl Service {
 
     /// A bundle that was uploaded before.
     async fn stored_bundle(&self, component: &ComponentName, bundle: ObjectHash) -> Result<Bytes, Failure> {
+        if let Some(bytes) = self.recent.take(&bundle) {
+            return Ok(bytes);
+        }
         self.core.bucket.object(&bundle).await.map_err(|error| {
             if error.is_not_found() {
                 let text = format!("bundle {bundle} of component `{component}` is not in the store: upload it first");
