@@ -79,6 +79,19 @@ impl Folder {
         })
     }
 
+    /// Makes the folders that objects are spread over, durably, so that the first object in each costs no more than the
+    /// next. Blocks.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        let Folders { root, .. } = &*self.folders;
+        let folders = (0..=u8::MAX).map(|first| root.join(layout::objects(&format!("{first:02x}")).as_ref()));
+        let folders: Vec<_> = folders.collect();
+        let made = folders.iter().try_for_each(fs::create_dir_all);
+        made.and_then(|()| self.folders.sync(&folders[0]))
+            .map_err(|error| Error::folder(root, &error))?;
+        self.folders.durable().extend(folders);
+        Ok(())
+    }
+
     /// Makes the name of the file at `location` durable.
     async fn sync(&self, location: &Path) -> Result<()> {
         let file = self.files.path_to_filesystem(location)?;
@@ -164,14 +177,11 @@ impl Folders {
     fn sync(&self, file: &FilePath) -> io::Result<()> {
         let Some(folder) = file.parent() else { return Ok(()) };
         sync_folder(folder)?;
-        if self.durable().contains(folder) {
-            return Ok(());
-        }
-        let above = folder.ancestors().skip(1);
-        above
-            .take_while(|above| above.starts_with(&self.root))
-            .try_for_each(sync_folder)?;
-        self.durable().insert(folder.to_owned());
+        // The root's own name was made durable when it was opened.
+        let below = folder.ancestors().take_while(|above| *above != self.root);
+        let new: Vec<_> = below.take_while(|above| !self.durable().contains(*above)).collect();
+        new.iter().filter_map(|new| new.parent()).try_for_each(sync_folder)?;
+        self.durable().extend(new.into_iter().map(FilePath::to_owned));
         Ok(())
     }
 

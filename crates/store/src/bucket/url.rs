@@ -69,7 +69,14 @@ async fn folder(path: PathBuf, absent: Absent) -> Result<Arc<dyn ObjectStore>, E
         });
     }
     let named = path.clone();
-    let opened = tokio::task::spawn_blocking(move || Folder::open(&path)).await;
+    let opened = tokio::task::spawn_blocking(move || {
+        let folder = Folder::open(&path)?;
+        if absent == Absent::Create {
+            folder.prepare()?;
+        }
+        Ok::<_, Error>(folder)
+    });
+    let opened = opened.await;
     let opened = opened.map_err(|error| Error::folder(&named, &std::io::Error::other(error)))?;
     Ok(Arc::new(opened?))
 }
