@@ -190,9 +190,9 @@ impl Server {
         }
         {
             // After the last stream has ended, so that the end of each is written.
-            let stop = stop_journal.clone();
+            let (followed, stop) = (core.journal.clone(), stop_journal.clone());
             tasks.spawn(async move {
-                replicas.run(stop).await;
+                replicas.run(followed, stop).await;
                 ("status", Ok(()))
             });
         }

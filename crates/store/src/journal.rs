@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{bucket::Bucket, error::Error};
 
 pub(crate) use checkpoint::decode as decode_checkpoint;
+use commit::Ends;
 pub use commit::Task;
 
 /// Where the time of day comes from.
@@ -43,7 +44,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Settings {
     /// The name of this process in the entries it writes. Informative.
     pub writer: String,
-    /// How often to look for entries of others.
+    /// How often to look for entries of others, until [`Journal::poll_every`] says otherwise.
     pub poll: Duration,
     /// How many entries apart checkpoints are written.
     pub checkpoint_every: u64,
@@ -112,6 +113,7 @@ struct Pending {
 pub struct Journal {
     intents: mpsc::Sender<Pending>,
     states: watch::Receiver<Arc<State>>,
+    poll: Arc<watch::Sender<Duration>>,
 }
 
 impl fmt::Debug for Journal {
@@ -133,16 +135,24 @@ impl Journal {
         bucket.check_put_if_absent().await?;
         let (state, checkpoint) = checkpoint::load(&bucket).await?;
         let (states, receiver) = watch::channel(Arc::new(state));
-        let (intents, queue) = mpsc::channel(settings.queue);
+        let (sender, intents) = mpsc::channel(settings.queue);
+        let (poll, paces) = watch::channel(settings.poll);
         let rng = StdRng::seed_from_u64(seed);
-        let task = Task::new(bucket, settings, clock, rng, states, queue, checkpoint);
+        let ends = Ends { states, intents, paces };
+        let task = Task::new(bucket, settings, clock, rng, ends, checkpoint);
         Ok((
             Self {
-                intents,
+                intents: sender,
                 states: receiver,
+                poll: Arc::new(poll),
             },
             task,
         ))
+    }
+
+    /// Has entries of others looked for at this pace from now on.
+    pub fn poll_every(&self, pace: Duration) {
+        self.poll.send_if_modified(|now| std::mem::replace(now, pace) != pace);
     }
 
     /// The newest folded state, and a signal at every newer one. Level-triggered: a slow reader sees the newest.

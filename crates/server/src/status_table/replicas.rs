@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use driftless_store::{Bucket, Error, bucket::Part};
+use driftless_store::{Bucket, Error, bucket::Part, journal::Journal};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,10 @@ use super::{StatusTable, document::Document};
 
 /// Between two looks at what others wrote, and two writes.
 const EVERY: Duration = Duration::from_secs(5);
+/// How often to look for what others write into the journal, where there are others.
+const BESIDE_OTHERS: Duration = Duration::from_millis(250);
+/// And where none is known: one that starts is known after [`EVERY`].
+const ALONE: Duration = Duration::from_secs(2);
 /// Between two signs of life.
 const ALIVE_EVERY: Duration = Duration::from_secs(30);
 /// Without one for so long, a replica is gone.
@@ -38,6 +42,8 @@ pub(crate) struct Replicas {
     read: BTreeMap<(String, String), String>,
     /// Other replicas that are known to be gone.
     gone: BTreeSet<String>,
+    /// Is another replica there, as far as known?
+    has_others: bool,
     alive: Option<Instant>,
 }
 
@@ -50,6 +56,7 @@ impl Replicas {
             own,
             read: BTreeMap::new(),
             gone: BTreeSet::new(),
+            has_others: true,
             alive: None,
         }
     }
@@ -77,9 +84,10 @@ impl Replicas {
         Ok(())
     }
 
-    /// Works until `stop`; then writes what is left to write.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    /// Works until `stop`; then writes what is left to write. The journal is looked at as often as others may write it.
+    pub(crate) async fn run(mut self, journal: Journal, stop: CancellationToken) {
         loop {
+            journal.poll_every(self.pace());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -89,6 +97,10 @@ impl Replicas {
         if let Err(error) = self.write().await {
             tracing::warn!(%error, "cannot write what is known of the clusters: agents tell it again");
         }
+    }
+
+    fn pace(&self) -> Duration {
+        if self.has_others { BESIDE_OTHERS } else { ALONE }
     }
 
     async fn step(&mut self) {
@@ -131,6 +143,7 @@ impl Replicas {
                 self.take(part).await?;
             }
         }
+        self.has_others = silent.values().any(|silence| *silence < GONE);
         for (replica, silence) in silent {
             if silence < GONE {
                 self.gone.remove(replica);
@@ -247,6 +260,17 @@ mod tests {
         third.restore().await;
         assert_eq!(sequence(&again), Some(8));
         assert!(!again.row(&edge()).is_connected());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn journal_is_looked_at_often_only_beside_others() {
+        let bucket = Bucket::open("memory://").await.unwrap();
+        let ((_, mut first), (_, mut second)) = (replica(&bucket, "one"), replica(&bucket, "other"));
+        first.restore().await;
+        assert_eq!(first.pace(), ALONE);
+        second.restore().await;
+        first.step().await;
+        assert_eq!((first.pace(), second.pace()), (BESIDE_OTHERS, BESIDE_OTHERS));
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use rand::{Rng, rngs::StdRng};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior},
+    time::{Instant, Interval, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -43,10 +43,25 @@ pub struct Task {
     rng: StdRng,
     states: watch::Sender<Arc<State>>,
     intents: mpsc::Receiver<Pending>,
+    /// How often to look for entries of others.
+    paces: watch::Receiver<Duration>,
     /// Checkpoints that are being written.
     checkpoints: JoinSet<()>,
     /// The newest checkpoint that was read or begun.
     checkpoint: u64,
+}
+
+/// The task's ends of what handles hold.
+pub(super) struct Ends {
+    pub(super) states: watch::Sender<Arc<State>>,
+    pub(super) intents: mpsc::Receiver<Pending>,
+    pub(super) paces: watch::Receiver<Duration>,
+}
+
+fn every(pace: Duration) -> Interval {
+    let mut interval = tokio::time::interval(pace);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 impl std::fmt::Debug for Task {
@@ -63,10 +78,10 @@ impl Task {
         settings: Settings,
         clock: Clock,
         rng: StdRng,
-        states: watch::Sender<Arc<State>>,
-        intents: mpsc::Receiver<Pending>,
+        ends: Ends,
         checkpoint: u64,
     ) -> Self {
+        let Ends { states, intents, paces } = ends;
         Self {
             bucket,
             settings,
@@ -74,6 +89,7 @@ impl Task {
             rng,
             states,
             intents,
+            paces,
             checkpoints: JoinSet::new(),
             checkpoint,
         }
@@ -100,8 +116,7 @@ impl Task {
     }
 
     async fn serve(&mut self, stop: &CancellationToken) -> Result<(), Error> {
-        let mut poll = tokio::time::interval(self.settings.poll);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut poll = every(*self.paces.borrow_and_update());
         let mut batch = Vec::new();
         let mut handles_left = true;
         loop {
@@ -117,6 +132,7 @@ impl Task {
                     Err(error) => tracing::warn!(%error, "the journal could not be followed; the next poll tries again"),
                     Ok(_) => {}
                 },
+                Ok(()) = self.paces.changed() => poll = every(*self.paces.borrow_and_update()),
                 Some(_) = self.checkpoints.join_next() => {}
             }
         }

@@ -57,6 +57,21 @@ fn nonce(entry: &[u8]) -> String {
 }
 
 #[tokio::test]
+async fn others_are_followed_at_the_pace_that_is_asked_for() {
+    let (_, bucket) = memory();
+    let follower = Running::open(&bucket, blind("one"), 1).await.unwrap();
+    let writer = Running::open(&bucket, blind("other"), 2).await.unwrap();
+    let seq = writer.submit(create("prod")).await.unwrap().seq;
+    let mut states = follower.journal.state();
+    follower.journal.poll_every(Duration::from_millis(1));
+    let followed = states.wait_for(|state| state.tip.seq == seq);
+    let followed = tokio::time::timeout(Duration::from_secs(30), followed).await;
+    followed.expect("it is followed").unwrap();
+    follower.stop().await.unwrap();
+    writer.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn names_and_bytes_in_the_bucket_are_pinned() {
     let (files, bucket) = memory();
     let settings = Settings {
