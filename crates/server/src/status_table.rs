@@ -128,6 +128,10 @@ impl StatusTable {
     fn unwritten(&self) -> Vec<(u8, Document)> {
         let mut inner = self.lock();
         let parts = std::mem::take(&mut inner.unwritten);
+        if parts.is_empty() {
+            // Nothing is looked through, and nobody waits meanwhile.
+            return Vec::new();
+        }
         let mut documents: Vec<_> = parts.into_iter().map(|part| (part, Document::default())).collect();
         for (name, row) in inner.rows.iter().filter(|(_, row)| row.elsewhere.is_none()) {
             let part = part_of(name);
