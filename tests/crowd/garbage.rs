@@ -62,7 +62,7 @@ enum Nonsense {
     PartOfALargeMessage,
     FirstNoHello,
     HelloTwice,
-    HoldsTooMuch,
+    HoldsNoHash,
     WantsTooMuch,
     WantsTooMuchBitByBit,
     WantsNoHash,
@@ -82,7 +82,7 @@ const ALL: &[Nonsense] = &[
     Nonsense::PartOfALargeMessage,
     Nonsense::FirstNoHello,
     Nonsense::HelloTwice,
-    Nonsense::HoldsTooMuch,
+    Nonsense::HoldsNoHash,
     Nonsense::WantsTooMuch,
     Nonsense::WantsTooMuchBitByBit,
     Nonsense::WantsNoHash,
@@ -144,15 +144,13 @@ impl Garbage {
                 ended(wire, INVALID, "first").await
             }
             Nonsense::HelloTwice => says(caller, &[hello(caller)], INVALID, "once").await,
-            Nonsense::HoldsTooMuch => {
-                let held = unknown(rng, 10_001);
-                let hello = Hello {
-                    held,
+            Nonsense::HoldsNoHash => {
+                let hello = FromAgent::Hello(Hello {
+                    held: vec!["no hash".into()],
                     ..Hello::default()
-                };
-                let hello = FromAgent::Hello(hello);
+                });
                 let wire = Wire::greeted(caller, WINDOW, AgentMessage { message: Some(hello) }).await?;
-                ended(wire, EXHAUSTED, "10001").await
+                ended(wire, INVALID, "hashes").await
             }
             Nonsense::WantsTooMuch => says(caller, &[want(unknown(rng, 10_001))], EXHAUSTED, "10001").await,
             Nonsense::WantsTooMuchBitByBit => {
