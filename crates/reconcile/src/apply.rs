@@ -27,7 +27,7 @@ pub(crate) struct Apply {
     pub(crate) force: bool,
     /// Fields that were taken from us: in a dispute over these alone they are taken back.
     pub(crate) taken: Box<[String]>,
-    /// Is it not known what was applied before, if anything? What others set since then was taken from us.
+    /// Is it unknown what was applied last? What others have set since then was taken from us.
     pub(crate) unrecorded: bool,
     /// Fields that others decide.
     pub(crate) ignored: Vec<Path>,

@@ -91,7 +91,7 @@ impl Engine {
         let force = desired.force || cause == Cause::Drifted || entry.claim == Claim::TakenOver;
         // What was taken from us while a new manifest came is ours all the same.
         let taken: Box<[String]> = entry.change.iter().flat_map(|change| change.taken()).cloned().collect();
-        let unrecorded = entry.applied.is_none() && desired.drift == Drift::Repair;
+        let unrecorded = entry.is_unrecorded() && desired.drift == Drift::Repair;
         let api = self.api_of(desired.component);
         let (own, reader, manager) = (
             self.api.clone(),
@@ -265,6 +265,7 @@ impl Engine {
         let change = entry.change.take();
         let id = entry.id.clone();
         if component.is_some() {
+            entry.is_remembered = false;
             entry.applied = Some(plan::Applied {
                 manifest: digest,
                 owned,

@@ -87,9 +87,10 @@ impl Question {
         if let Some(outcome) = live.as_ref().and_then(|live| self.stands(job, wish, live)) {
             return Ok(Some(outcome));
         }
-        let recorded = self.recorded(job);
+        let known = self.known.get(&job.component);
+        let known = known.and_then(|known| known.applied.get(id).copied());
         let same = |applied: &Applied| applied.manifest == applyset::manifest_digest(manifest, &job.component);
-        let recorded = recorded.filter(same);
+        let recorded = known.filter(same);
         if let (Some(live), Some(Applied { owned: Some(owned), .. })) = (&live, recorded)
             && owned::digest(live, &self.manager) == Some(owned)
         {
@@ -97,8 +98,10 @@ impl Question {
         }
         // With what was applied before as it was, every field of it is ours: it would be a repair.
         let force = applyset::forces_conflicts(manifest) || recorded.is_some();
-        let answer = match self.send(job, &path, force).await {
-            Err(failure) if self.takes_over(job, &failure) => self.send(job, &path, true).await,
+        let is_as_recorded = |live: &Value| known.is_some_and(|it| it.owned == owned::digest(live, &self.manager));
+        let unrecorded = spec.drift == Drift::Repair && !live.as_ref().is_some_and(is_as_recorded);
+        let answer = match self.send(job, &path, force, unrecorded).await {
+            Err(failure) if self.takes_over(job, &failure) => self.send(job, &path, true, unrecorded).await,
             answer => answer,
         };
         let after = match answer {
@@ -174,13 +177,7 @@ impl Question {
         }
     }
 
-    /// What was applied before, as far as it was recorded.
-    fn recorded(&self, job: &Job) -> Option<Applied> {
-        let known = self.known.get(&job.component)?;
-        known.applied.get(job.manifest.id()).copied()
-    }
-
-    async fn send(&self, job: &Job, path: &str, force: bool) -> Result<Value, Failure> {
+    async fn send(&self, job: &Job, path: &str, force: bool, unrecorded: bool) -> Result<Value, Failure> {
         let body = applyset::member(&job.manifest, &job.component, &job.set);
         let is_concerned = ignored::is_concerned(job.manifest.canonical());
         let ignored = is_concerned.then(|| ignored::read(&body).unwrap_or_default());
@@ -194,7 +191,7 @@ impl Question {
                 body: body.clone(),
                 force,
                 taken: Box::default(),
-                unrecorded: self.recorded(job).is_none() && job.spec.drift == Drift::Repair,
+                unrecorded,
                 ignored: ignored.clone(),
             };
             apply.carry_out()

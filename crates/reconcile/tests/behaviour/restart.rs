@@ -126,6 +126,48 @@ async fn what_was_missed_is_repaired_though_the_record_was_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_missed_is_repaired_though_the_record_is_of_the_version_before() {
+    let (cluster, other) = simulated();
+    let version = |value: &str| view(&[("shop", &[namespace("shop"), config_map("a", value)])]);
+    let running = Running::start(cluster.client());
+    running.converge(&version("1")).await;
+    time_passes(Duration::from_secs(30)).await;
+    let before = other.get(&parent("shop")).await.unwrap()["binaryData"].clone();
+    running.converge(&version("2")).await;
+    running.stop().await;
+    other.patch(&parent("shop"), json!({ "binaryData": before })).await;
+    let theirs = json!({"data": {"key": "theirs"}});
+    other.patch(&config_map("a", ""), theirs).await;
+
+    Running::start(cluster.client()).converge(&version("2")).await;
+    assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn field_that_others_set_before_we_wanted_it_is_theirs_after_a_restart_too() {
+    let (cluster, other) = simulated();
+    let shop = |data: Value| {
+        let mut map = config_map("a", "");
+        map["data"] = data;
+        view(&[("shop", &[namespace("shop"), map])])
+    };
+    let running = Running::start(cluster.client());
+    running.converge(&shop(json!({"key": "1"}))).await;
+    time_passes(Duration::from_secs(30)).await;
+    running.stop().await;
+    let theirs = json!({"data": {"extra": "theirs"}});
+    other.patch(&config_map("a", ""), theirs).await;
+
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(shop(json!({"key": "1", "extra": "ours"})));
+    until_told_of(&running, ".data.extra").await;
+    assert_eq!(
+        other.get(&config_map("a", "")).await.unwrap()["data"]["extra"],
+        "theirs"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_its_record_drift_that_is_not_to_be_repaired_is_a_conflict() {
     let view = kept(&view(&[("shop", &objects())]), |spec| spec.drift = Drift::Report);
     let (cluster, other) = changed_and_not_recorded(&view).await;

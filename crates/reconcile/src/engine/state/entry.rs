@@ -149,6 +149,8 @@ pub(crate) struct Entry {
     pub(crate) rank: u8,
     pub(crate) desired: Option<Desired>,
     pub(crate) applied: Option<Applied>,
+    /// Is that what was recorded, and not what this process applied?
+    pub(crate) is_remembered: bool,
     pub(crate) live: Live,
     /// A request is under way.
     pub(crate) busy: bool,
@@ -179,6 +181,7 @@ impl Entry {
             id,
             kind,
             desired: None,
+            is_remembered: applied.is_some(),
             applied,
             live,
             busy: false,
@@ -217,6 +220,16 @@ impl Entry {
             }
             Live::Absent { .. } => self.claim == Claim::Left,
             Live::Unknown => self.claim == Claim::Left || wish == Changing::OnlyMade && self.applied.is_some(),
+        }
+    }
+
+    /// Is it unknown what was applied last? Nothing was recorded, or the object is not as the record says: whoever led
+    /// before may have ended between the two.
+    pub(crate) fn is_unrecorded(&self) -> bool {
+        match (self.applied, &self.live) {
+            (None, _) => true,
+            (Some(applied), Live::Present(present)) => self.is_remembered && present.owned != applied.owned,
+            (Some(_), Live::Unknown | Live::Absent { .. }) => false,
         }
     }
 
