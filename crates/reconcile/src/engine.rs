@@ -23,6 +23,7 @@
 mod claims;
 mod drift;
 mod events;
+mod failures;
 mod hooks;
 mod ingest;
 mod kinds;
@@ -68,8 +69,8 @@ use crate::{
     plan::{Applied, Cause, Step},
     watch,
 };
+pub(crate) use failures::{conflicts_text, hint_for};
 pub(crate) use objection::objection;
-pub(crate) use work::{conflicts_text, hint_for};
 
 use state::{ComponentKey, Entry, Gate, Issue, Key, KindKey, Recount, State};
 

@@ -39,6 +39,9 @@ pub use commit::Task;
 /// Where the time of day comes from.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// How often to look for what other writers add, where there are some.
+pub const BESIDE_OTHERS: Duration = Duration::from_millis(250);
+
 /// How a journal behaves. [`Settings::new`] has what servers use.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -63,7 +66,7 @@ impl Settings {
     pub fn new(writer: impl Into<String>) -> Self {
         Self {
             writer: writer.into(),
-            poll: Duration::from_millis(250),
+            poll: BESIDE_OTHERS,
             checkpoint_every: 1000,
             max_batch: 256,
             queue: 1024,

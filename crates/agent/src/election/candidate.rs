@@ -126,8 +126,8 @@ impl Candidate {
 
     /// Reads the Lease. A connection whose other end is gone may stay silent for good.
     async fn read(&self) -> Result<Option<Lease>, Error> {
-        let reading = timeout(self.timings.renew_deadline, self.api.get_opt(LEASE)).await;
-        reading
+        timeout(self.timings.renew_deadline, self.api.get_opt(LEASE))
+            .await
             .unwrap_or_else(|_| Err(silence()))
             .map_err(Error::kubernetes(format!("read Lease {LEASE}")))
     }
@@ -145,10 +145,9 @@ impl Candidate {
                     transitions,
                     over,
                 } => {
-                    let limit = self.timings.renew_deadline;
-                    let writing = timeout(limit, self.write(acquired, transitions, over)).await;
-                    return writing
-                        .unwrap_or_else(|_| Err(Error::kubernetes(format!("write Lease {LEASE}"))(silence())));
+                    return timeout(self.timings.renew_deadline, self.write(acquired, transitions, over))
+                        .await
+                        .unwrap_or_else(|_| Err(not_written(silence())));
                 }
                 Step::Wait { until } => {
                     let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
@@ -221,7 +220,7 @@ impl Candidate {
                 self.keep_permit();
                 Ok(())
             }
-            Err(error) => Err(Error::kubernetes(format!("write Lease {LEASE}"))(error)),
+            Err(error) => Err(not_written(error)),
         }
     }
 
@@ -327,6 +326,10 @@ impl Candidate {
             Err(_) => tracing::warn!("cannot release Lease {LEASE} in time"),
         }
     }
+}
+
+fn not_written(error: kube::Error) -> Error {
+    Error::kubernetes(format!("write Lease {LEASE}"))(error)
 }
 
 fn silence() -> kube::Error {

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     sync::Arc,
 };
 
@@ -164,6 +165,12 @@ impl Session {
         self.unsaved.retain(|_, (first, _)| *first > generation);
     }
 
+    /// What is accepted, and what is on its way.
+    fn contents(&self) -> impl Iterator<Item = &Content> {
+        let pending = self.pending.as_ref().map(|pending| &pending.content);
+        iter::once(&self.content).chain(pending)
+    }
+
     /// First message of a new stream.
     pub(crate) fn hello(&mut self, agent_version: &str) -> v1::Hello {
         (self.welcome, self.inquiry) = (None, None);
@@ -171,17 +178,11 @@ impl Session {
             // What came is kept; what was asked for on the old stream has to be asked for again.
             pending.wanted.clear();
         }
-        let contents = || {
-            [
-                Some(&self.content),
-                self.pending.as_ref().map(|pending| &pending.content),
-            ]
-        };
-        let contents = || contents().into_iter().flatten();
-        let snapshots: BTreeSet<_> = contents().flat_map(Content::snapshot_hash).collect();
-        let bundles: BTreeSet<_> = contents().flat_map(|content| content.bundles.keys().copied()).collect();
-        // What is not named is not asked for either.
-        let held = snapshots.iter().chain(&bundles).take(proto::MAX_HELD);
+        // The snapshots come first: they are what the server can make deltas from. What is not named may be sent though
+        // it is held; nothing of it is asked for.
+        let snapshots: BTreeSet<_> = self.contents().filter_map(Content::snapshot_hash).collect();
+        let bundles: BTreeSet<_> = self.contents().flat_map(|content| content.bundles.keys()).collect();
+        let held = snapshots.iter().chain(bundles).take(proto::MAX_HELD);
         v1::Hello {
             agent_version: agent_version.to_owned(),
             sequence: self

@@ -55,9 +55,7 @@ async fn fresh_pod_goes_on_from_the_cache_with_the_server_gone() {
     let stage = Stage::open().await;
     let cluster = Cluster::new(Options::default());
     let join = stage.enroll("edge-1").await;
-    let first = agent(&cluster, settings(&cluster, &join, "one"));
-    let pushed = stage.push(&["a"]).await;
-    stage.converged("edge-1", &pushed).await;
+    let first = stage.converged_agent(&cluster, &join, "one").await;
     first.stop().await;
     stage.server.stop().await;
     delete(&cluster, "a").await;
@@ -206,9 +204,7 @@ async fn standby_takes_over_when_the_leader_goes() {
     let stage = Stage::open().await;
     let cluster = Cluster::new(Options::default());
     let join = stage.enroll("edge-1").await;
-    let leader = agent(&cluster, settings(&cluster, &join, "one"));
-    let pushed = stage.push(&["a"]).await;
-    stage.converged("edge-1", &pushed).await;
+    let leader = stage.converged_agent(&cluster, &join, "one").await;
     let standby = agent(&cluster, settings(&cluster, &join, "two"));
     leader.stop().await;
     eventually("the standby leads", async || {

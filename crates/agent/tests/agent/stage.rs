@@ -149,6 +149,14 @@ impl Stage {
             .expect("the stage is sound")
     }
 
+    /// An agent of this holder that leads `cluster`, which runs one object of its first push.
+    pub(crate) async fn converged_agent(&self, cluster: &Cluster, join: &JoinFile, holder: &str) -> Running<Error> {
+        let agent = agent(cluster, settings(cluster, join, holder));
+        let pushed = self.push(&["a"]).await;
+        self.converged("edge-1", &pushed).await;
+        agent
+    }
+
     pub(crate) async fn converged(&self, name: &str, pushed: &Pushed) {
         let cluster: ClusterName = name.parse().expect("the stage is sound");
         eventually("the server hears that the cluster has converged", async || {

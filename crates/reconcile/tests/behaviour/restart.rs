@@ -143,23 +143,27 @@ async fn what_was_missed_is_repaired_though_the_record_is_of_the_version_before(
     assert_eq!(other.get(&config_map("a", "")).await.unwrap()["data"]["key"], "2");
 }
 
+/// One ConfigMap with this data.
+fn with_data(data: Value) -> Arc<View> {
+    let mut map = config_map("a", "");
+    map["data"] = data;
+    view(&[("shop", &[namespace("shop"), map])])
+}
+
 #[tokio::test(start_paused = true)]
 async fn field_that_others_set_before_we_wanted_it_is_theirs_after_a_restart_too() {
     let (cluster, other) = simulated();
-    let shop = |data: Value| {
-        let mut map = config_map("a", "");
-        map["data"] = data;
-        view(&[("shop", &[namespace("shop"), map])])
-    };
     let running = Running::start(cluster.client());
-    running.converge(&shop(json!({"key": "1"}))).await;
+    running.converge(&with_data(json!({"key": "1"}))).await;
     time_passes(Duration::from_secs(30)).await;
     running.stop().await;
     let theirs = json!({"data": {"extra": "theirs"}});
     other.patch(&config_map("a", ""), theirs).await;
 
     let running = Running::start(cluster.client());
-    running.handle.set_desired(shop(json!({"key": "1", "extra": "ours"})));
+    running
+        .handle
+        .set_desired(with_data(json!({"key": "1", "extra": "ours"})));
     until_told_of(&running, ".data.extra").await;
     assert_eq!(
         other.get(&config_map("a", "")).await.unwrap()["data"]["extra"],
@@ -180,22 +184,19 @@ async fn without_its_record_drift_that_is_not_to_be_repaired_is_a_conflict() {
 #[tokio::test(start_paused = true)]
 async fn without_its_record_what_others_had_before_our_last_apply_is_theirs() {
     let (cluster, other) = simulated();
-    let shop = |data: Value| {
-        let mut map = config_map("a", "");
-        map["data"] = data;
-        view(&[("shop", &[namespace("shop"), map])])
-    };
     let running = Running::start(cluster.client());
-    running.converge(&shop(json!({"key": "1"}))).await;
+    running.converge(&with_data(json!({"key": "1"}))).await;
     let theirs = json!({"data": {"extra": "theirs"}});
     other.patch(&config_map("a", ""), theirs).await;
     time_passes(Duration::from_secs(10)).await;
-    running.converge(&shop(json!({"key": "2"}))).await;
+    running.converge(&with_data(json!({"key": "2"}))).await;
     running.stop().await;
     lose_record(&other).await;
 
     let running = Running::start(cluster.client());
-    running.handle.set_desired(shop(json!({"key": "2", "extra": "ours"})));
+    running
+        .handle
+        .set_desired(with_data(json!({"key": "2", "extra": "ours"})));
     until_told_of(&running, ".data.extra").await;
     assert_eq!(
         other.get(&config_map("a", "")).await.unwrap()["data"]["extra"],

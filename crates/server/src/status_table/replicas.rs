@@ -12,7 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use driftless_store::{Bucket, Error, bucket::Part, journal::Journal};
+use driftless_store::{
+    Bucket, Error,
+    bucket::Part,
+    journal::{BESIDE_OTHERS, Journal},
+};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +24,8 @@ use super::{StatusTable, document::Document};
 
 /// Between two looks at what others wrote, and two writes.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often to look for what others write into the journal, where there are others.
-const BESIDE_OTHERS: Duration = Duration::from_millis(250);
-/// And where none is known: one that starts is known after [`EVERY`].
+/// How often to look for what others write into the journal where none is known: one that starts is known after
+/// [`EVERY`].
 const ALONE: Duration = Duration::from_secs(2);
 /// Between two signs of life.
 const ALIVE_EVERY: Duration = Duration::from_secs(30);

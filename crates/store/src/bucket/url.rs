@@ -69,16 +69,15 @@ async fn folder(path: PathBuf, absent: Absent) -> Result<Arc<dyn ObjectStore>, E
         });
     }
     let named = path.clone();
-    let opened = tokio::task::spawn_blocking(move || {
+    let opening = tokio::task::spawn_blocking(move || {
         let folder = Folder::open(&path)?;
         if absent == Absent::Create {
             folder.prepare()?;
         }
-        Ok::<_, Error>(folder)
+        Ok(Arc::new(folder) as Arc<dyn ObjectStore>)
     });
-    let opened = opened.await;
-    let opened = opened.map_err(|error| Error::folder(&named, &std::io::Error::other(error)))?;
-    Ok(Arc::new(opened?))
+    let panicked = |error| Error::folder(&named, &std::io::Error::other(error));
+    opening.await.map_err(panicked)?
 }
 
 fn cloud(url: &Url) -> object_store::Result<Option<Arc<dyn ObjectStore>>> {
