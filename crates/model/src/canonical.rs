@@ -10,11 +10,13 @@
 //! Called by everything that names an object by its hash, and by whatever reads bytes from outside
 //! ([`from_slice_strict`]). Knows nothing of what the JSON means.
 
+mod plain;
 mod strict;
 
 use memchr::memmem;
 use serde_json::{Map, Number, Value};
 
+pub use plain::is_plainly_canonical;
 pub use strict::{Error, MAX_DEPTH, Strict, from_slice_strict};
 
 /// The canonical bytes of a document of ours.

@@ -4,6 +4,8 @@
 //! from stored bytes; both check the same rules, so server and agent never hold one that breaks them. The
 //! object itself is kept as canonical bytes, which are what the agent sends to the API server.
 
+mod head;
+
 use std::{
     fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -147,7 +149,15 @@ impl Manifest {
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub fn new(mut object: Value, default_namespace: &str) -> Result<Self, Problem> {
+    pub fn new(object: Value, default_namespace: &str) -> Result<Self, Problem> {
+        Self::with_value(object, default_namespace).map(|(manifest, _)| manifest)
+    }
+
+    /// The same, together with the object as it is then: for those who would read it from the manifest at once.
+    ///
+    /// # Errors
+    /// As [`Manifest::new`].
+    pub fn with_value(mut object: Value, default_namespace: &str) -> Result<(Self, Value), Problem> {
         let kind_of = kind_of_json(&object);
         let fields = object.as_object_mut().ok_or(Problem::NotAnObject(kind_of))?;
         fields.remove("status");
@@ -162,9 +172,11 @@ impl Manifest {
             object["metadata"]["namespace"] = Value::from(default_namespace);
             id.namespace = Some(default_namespace.to_owned());
         }
+        check_names(&id)?;
         check(&id, &object)?;
         let bytes = canonical::to_vec(&object);
-        Self::checked(id, api_version, bytes.into())
+        let manifest = Self::checked(id, api_version, bytes.into())?;
+        Ok((manifest, object))
     }
 
     /// Reads back what [`Manifest::canonical`] gave, trusting nothing.
@@ -172,9 +184,19 @@ impl Manifest {
     /// # Errors
     /// [`Problem::NotCanonical`] unless the bytes are exactly the canonical form of an object that meets the rules.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, Problem> {
+        if let Some((id, api_version)) = head::identify(bytes) {
+            check_names(&id)?;
+            return Self::checked(id, api_version, bytes.into());
+        }
+        Self::from_unusual(bytes)
+    }
+
+    /// As [`Manifest::from_canonical`], of any bytes and with the reason for every refusal.
+    fn from_unusual(bytes: &[u8]) -> Result<Self, Problem> {
         let object =
             canonical::from_slice_strict(bytes).map_err(|error| Problem::NotCanonical(format!("manifest: {error}")))?;
         let (id, api_version) = identify(&object)?;
+        check_names(&id)?;
         check(&id, &object)?;
         if canonical::to_vec(&object) != bytes {
             return Err(Problem::NotCanonical(id.to_string()));
@@ -275,14 +297,14 @@ fn identify(object: &Value) -> Result<(ManifestId, String), Problem> {
     if !object.is_object() {
         return Err(Problem::NotAnObject(kind_of_json(object)));
     }
-    let api_version = text(object, "/apiVersion").ok_or(Problem::Missing("apiVersion"))?;
-    let kind = text(object, "/kind").ok_or(Problem::Missing("kind"))?;
-    let name = match text(object, "/metadata/name") {
+    let api_version = text(object.get("apiVersion")).ok_or(Problem::Missing("apiVersion"))?;
+    let kind = text(object.get("kind")).ok_or(Problem::Missing("kind"))?;
+    let name = match text(metadata(object, "name")) {
         Some(name) => name,
-        None if text(object, "/metadata/generateName").is_some() => return Err(Problem::GeneratedName),
+        None if text(metadata(object, "generateName")).is_some() => return Err(Problem::GeneratedName),
         None => return Err(Problem::Missing("metadata.name")),
     };
-    let namespace = match object.pointer("/metadata/namespace") {
+    let namespace = match metadata(object, "namespace") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if text.is_empty() => None,
         Some(Value::String(text)) => Some(text.clone()),
@@ -300,7 +322,8 @@ fn identify(object: &Value) -> Result<(ManifestId, String), Problem> {
     ))
 }
 
-fn check(id: &ManifestId, object: &Value) -> Result<(), Problem> {
+/// Checks the rules that are about names.
+fn check_names(id: &ManifestId) -> Result<(), Problem> {
     let invalid = |field, value: &str, rule| {
         Err(Problem::InvalidName {
             id: Box::new(id.clone()),
@@ -328,8 +351,13 @@ fn check(id: &ManifestId, object: &Value) -> Result<(), Problem> {
     if !valid {
         return invalid("metadata.name", &id.name, rule);
     }
+    Ok(())
+}
+
+/// Checks the rules that are about what the object holds.
+fn check(id: &ManifestId, object: &Value) -> Result<(), Problem> {
     for (field, label) in [("labels", "metadata.labels"), ("annotations", "metadata.annotations")] {
-        match object.pointer(&format!("/metadata/{field}")) {
+        match metadata(object, field) {
             None | Some(Value::Null) => {}
             Some(Value::Object(map)) if map.values().all(Value::is_string) => {}
             Some(_) => return Err(Problem::WrongType(label, "a map of texts (quote numbers and booleans)")),
@@ -341,18 +369,23 @@ fn check(id: &ManifestId, object: &Value) -> Result<(), Problem> {
             .and_then(Value::as_object)
             .is_some_and(|data| !data.is_empty())
     };
-    if id.group.is_empty() && id.kind == "Secret" && (holds_data("data") || holds_data("stringData")) {
+    if is_secret(&id.group, &id.kind) && (holds_data("data") || holds_data("stringData")) {
         return Err(Problem::PlaintextSecret(id.clone()));
     }
     Ok(())
 }
 
-fn text(object: &Value, pointer: &str) -> Option<String> {
-    object
-        .pointer(pointer)?
-        .as_str()
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
+fn is_secret(group: &str, kind: &str) -> bool {
+    group.is_empty() && kind == "Secret"
+}
+
+fn metadata<'a>(object: &'a Value, field: &str) -> Option<&'a Value> {
+    object.get("metadata")?.get(field)
+}
+
+fn text(field: Option<&Value>) -> Option<String> {
+    let text = field?.as_str()?;
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn kind_of_json(value: &Value) -> &'static str {

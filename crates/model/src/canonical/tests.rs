@@ -229,4 +229,89 @@ proptest! {
         prop_assert_eq!(&normal, &from_slice_strict(&to_vec(&value)).unwrap());
         prop_assert_eq!(normalize(normal.clone()), normal);
     }
+
+    #[test]
+    fn what_is_plainly_canonical_is_canonical(value in any_json(), at in any::<prop::sample::Index>(), byte in edge_byte()) {
+        let mut bytes = to_vec(&value);
+        let place = at.index(bytes.len());
+        for edit in 0..4 {
+            match edit {
+                0 => {}
+                1 => bytes[place] = byte,
+                2 => bytes.insert(place, byte),
+                _ => _ = bytes.remove(place),
+            }
+            if is_plainly_canonical(&bytes) {
+                let read = from_slice_strict(&bytes).unwrap();
+                prop_assert_eq!(to_vec(&read), bytes.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn usual_values_are_plainly_canonical(value in usual_json()) {
+        prop_assert!(is_plainly_canonical(&to_vec(&value)));
+    }
+}
+
+/// A byte that means something in JSON.
+fn edge_byte() -> impl Strategy<Value = u8> {
+    prop::sample::select(&b"\"\\{}[]:,-+.eE0192tnfu ab\n\0\x1f\x7f\xff"[..])
+}
+
+/// What manifests are made of: ASCII keys, any texts, integers.
+fn usual_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i32>().prop_map(|n| json!(n)),
+        any::<String>().prop_map(Value::String),
+    ];
+    leaf.prop_recursive(4, 48, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+            prop::collection::vec(("[a-zA-Z0-9./_-]{0,8}", inner), 0..6)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+#[test]
+fn what_is_not_canonical_is_not_plainly_so() {
+    for text in [
+        "",
+        " 1",
+        "1 ",
+        "01",
+        "-0",
+        "-",
+        "1.0",
+        "1e2",
+        "+1",
+        "nul",
+        "\"a",
+        "\"\n\"",
+        r#""\/""#,
+        r#""\u0041""#,
+        r#""\u000a""#,
+        r#""\u001F""#,
+        r#""\u00""#,
+        "[1,]",
+        "[1 ,2]",
+        "[",
+        r#"{"a":1,"a":2}"#,
+        r#"{"b":1,"a":2}"#,
+        r#"{"a":1,}"#,
+        r#"{"a" :1}"#,
+        r#"{"a"}"#,
+        "{",
+    ] {
+        assert!(!is_plainly_canonical(text.as_bytes()), "{text}");
+    }
+    assert!(!is_plainly_canonical(b"\"\xff\""));
+    let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+    assert!(is_plainly_canonical(&nested(MAX_DEPTH)));
+    assert!(from_slice_strict(&nested(MAX_DEPTH)).is_ok());
+    assert!(!is_plainly_canonical(&nested(MAX_DEPTH + 1)));
+    assert!(is_plainly_canonical(r#"{"a":"é\n\u001f\"","b":[-1,0,{}]}"#.as_bytes()));
 }
