@@ -91,7 +91,7 @@ fn component(name: &str, files: &[PathBuf], compress: bool) -> Result<usize> {
             content: fs::read_to_string(file)?,
         });
         let found = intake::read_text(&text, "default");
-        manifests.extend(found.manifests.into_iter().map(|placed| placed.manifest));
+        manifests.extend(found.manifests.into_iter().map(|placed| placed.into_manifest()));
     }
     let bytes = Bundle::new(name.parse()?, manifests)?.encode();
     std::hint::black_box(ObjectHash::of(&bytes));

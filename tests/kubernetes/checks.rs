@@ -84,17 +84,17 @@ fn applications() -> Result<Vec<Placed>> {
 /// Namespaces and custom kinds must be there, even for a dry run of what is in them.
 async fn prepare(client: &Client, objects: &[Placed]) -> Result<()> {
     for kind in ["Namespace", "CustomResourceDefinition"] {
-        for placed in objects.iter().filter(|placed| placed.manifest.id().kind == kind) {
-            let refused = refusal(client, &placed.manifest, false).await?;
-            ensure!(refused.is_none(), "{}: {refused:?}", placed.manifest.id());
+        for placed in objects.iter().filter(|placed| placed.manifest().id().kind == kind) {
+            let refused = refusal(client, placed.manifest(), false).await?;
+            ensure!(refused.is_none(), "{}: {refused:?}", placed.manifest().id());
         }
     }
     eventually(SOON, "custom kinds to be served", async || {
         for placed in objects {
-            if let Some(refused) = refusal(client, &placed.manifest, true).await?
+            if let Some(refused) = refusal(client, placed.manifest(), true).await?
                 && (refused.contains("not found") || refused.contains("could not find"))
             {
-                return Err(anyhow::anyhow!("{}: {refused}", placed.manifest.id()));
+                return Err(anyhow::anyhow!("{}: {refused}", placed.manifest().id()));
             }
         }
         Ok(Some(()))
@@ -111,8 +111,8 @@ async fn real_applications_pass_both_the_checks_and_the_api_server() -> Result<(
     let objects = applications()?;
     prepare(&client, &objects).await?;
     for placed in &objects {
-        let refused = refusal(&client, &placed.manifest, true).await?;
-        ensure!(refused.is_none(), "{}: {refused:?}", placed.manifest.id());
+        let refused = refusal(&client, placed.manifest(), true).await?;
+        ensure!(refused.is_none(), "{}: {refused:?}", placed.manifest().id());
     }
     let findings = Checks::new([VERSION], []).run(&objects);
     let shown: Vec<_> = findings.iter().map(ToString::to_string).collect();
@@ -130,7 +130,7 @@ async fn broken_objects_are_refused_by_both() -> Result<()> {
         let object = with_identity(object);
         let placed = placed(&object.to_string())?;
         let found = errors(&Checks::new([VERSION], []), &placed);
-        let refused = refusal(&client, &placed[0].manifest, true).await?;
+        let refused = refusal(&client, placed[0].manifest(), true).await?;
         ensure!(
             refused.is_some(),
             "{what}: the API server takes it, the checks say {found:?}"
@@ -141,7 +141,7 @@ async fn broken_objects_are_refused_by_both() -> Result<()> {
         let object = with_identity(object);
         let placed = placed(&object.to_string())?;
         let found = errors(&Checks::new([VERSION], []), &placed);
-        let refused = refusal(&client, &placed[0].manifest, true).await?;
+        let refused = refusal(&client, placed[0].manifest(), true).await?;
         ensure!(refused.is_none(), "{what}: the API server refuses it: {refused:?}");
         ensure!(found.is_empty(), "{what}: only the checks refuse it: {found:?}");
     }
@@ -316,7 +316,7 @@ async fn checks_and_api_server_agree_on_objects_with_one_slip() -> Result<()> {
     let client = plane.client()?;
     let objects = applications()?;
     prepare(&client, &objects).await?;
-    let known: Vec<_> = objects.iter().map(|placed| placed.manifest.clone()).collect();
+    let known: Vec<_> = objects.iter().map(|placed| placed.manifest().clone()).collect();
     // Large ones are slow to send and no different.
     let small: Vec<_> = known
         .iter()
@@ -332,11 +332,11 @@ async fn checks_and_api_server_agree_on_objects_with_one_slip() -> Result<()> {
         let text = String::from_utf8(canonical::to_vec(&object))?;
         // What is no manifest at all is refused before the checks.
         let Ok(placed) = placed(&text) else { continue };
-        if placed[0].manifest.id() != manifest.id() {
+        if placed[0].manifest().id() != manifest.id() {
             continue;
         }
         let found = errors(&checks, &placed);
-        match refusal(&client, &placed[0].manifest, true).await? {
+        match refusal(&client, placed[0].manifest(), true).await? {
             None if found.is_empty() => taken_by_both += 1,
             None => anyhow::bail!("only the checks refuse {text}:\n{}", found[0]),
             Some(_) if !found.is_empty() => refused_by_both += 1,

@@ -9,7 +9,7 @@
 //! - `kinds`: which kinds a version serves, and which it has removed.
 //! - `structure`: an object against the schema of its kind; `custom` finds that of a custom resource.
 //! - `references`: selectors and names against everything else in the snapshot.
-//! - `object`: a manifest, read when it is first asked for.
+//! - `object`: a manifest with its object.
 //! - `variable`: what is said of values that differ from cluster to cluster: nothing. [`finding`]: what comes out.
 //!
 //! # Guarantees
@@ -119,12 +119,7 @@ impl Checks {
     /// Everything that is wrong with `pushed`, in the order of files and lines.
     #[must_use]
     pub fn run(&self, pushed: &[Placed]) -> Vec<Finding> {
-        let read = |placed: &Placed| {
-            let object = Object::new(placed.manifest.clone());
-            object.value();
-            object
-        };
-        let objects: Vec<_> = pushed.par_iter().map(read).collect();
+        let objects: Vec<_> = pushed.iter().map(Object::pushed).collect();
         let definitions = Definitions::of(&objects);
         let index = Index::new(self.known.iter().chain(&objects));
         let found = pushed.par_iter().zip(&objects).flat_map_iter(|(placed, object)| {
@@ -154,7 +149,7 @@ impl Checks {
     pub fn may_depend_on_more(pushed: &[Placed], findings: &[Finding]) -> bool {
         let is_reference = |finding: &Finding| matches!(finding.rule, Rule::SelectsNothing | Rule::MissingReference);
         let is_custom = |placed: &Placed| {
-            let id = placed.manifest.id();
+            let id = placed.manifest().id();
             driftless_model::kinds::scope(&id.group, &id.kind).is_none()
         };
         findings.iter().any(is_reference) || pushed.iter().any(is_custom)

@@ -1,16 +1,16 @@
-//! A manifest of the snapshot with its object, which is read when somebody first asks: of what is not pushed most is
-//! only looked up by name.
+//! A manifest of the snapshot with its object: of what is pushed that is at hand, of the rest it is read when somebody
+//! first asks, because most is only looked up by name.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use driftless_model::manifest::Manifest;
+use driftless_model::{intake::Placed, manifest::Manifest};
 use serde_json::Value;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) manifest: Manifest,
-    value: OnceLock<Value>,
+    value: OnceLock<Arc<Value>>,
 }
 
 impl Object {
@@ -21,7 +21,14 @@ impl Object {
         }
     }
 
+    pub(crate) fn pushed(placed: &Placed) -> Self {
+        Self {
+            manifest: placed.manifest().clone(),
+            value: Arc::clone(placed.value()).into(),
+        }
+    }
+
     pub(crate) fn value(&self) -> &Value {
-        self.value.get_or_init(|| self.manifest.value())
+        self.value.get_or_init(|| Arc::new(self.manifest.value()))
     }
 }

@@ -241,7 +241,7 @@ fn widget(version: &str, spec: &str) -> String {
 #[test]
 fn custom_resources_follow_the_definition_in_the_snapshot() {
     let of_spec = |spec: &str| {
-        let known = placed(DEFINITION).into_iter().map(|placed| placed.manifest);
+        let known = placed(DEFINITION).into_iter().map(|placed| placed.into_manifest());
         let findings = Checks::new([], known).run(&placed(&widget("v1", spec)));
         findings
             .iter()

@@ -223,7 +223,7 @@ fn place_of_problem(component: &Component, problem: &Problem) -> Option<Place> {
 
 /// Where an object was written, or an annotation of it.
 fn place_of(component: &Component, id: &ManifestId, annotation: Option<&str>) -> Option<Place> {
-    let found = component.placed.iter().find(|placed| placed.manifest.id() == id);
+    let found = component.placed.iter().find(|placed| placed.manifest().id() == id);
     let Some(placed) = found else {
         return written(component, "/overlays");
     };

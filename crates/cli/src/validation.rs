@@ -80,7 +80,7 @@ impl Flags {
         let at_hand = || {
             old.iter()
                 .flat_map(|component| &component.placed)
-                .map(|placed| &placed.manifest)
+                .map(|placed| placed.manifest())
         };
         let mut known: Vec<Manifest> = at_hand()
             .filter(|manifest| Checks::is_definition(manifest))

@@ -60,8 +60,9 @@ impl fmt::Display for Problem {
 /// A manifest, and where in which text it was written. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// The manifest.
-    pub manifest: Manifest,
+    manifest: Manifest,
+    /// Its object, which the checks before a push look through.
+    value: Arc<Value>,
     /// The text that it is in.
     text: Arc<Text>,
     /// The line at which its document starts.
@@ -71,6 +72,30 @@ pub struct Placed {
 }
 
 impl Placed {
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The manifest alone.
+    #[must_use]
+    pub fn into_manifest(self) -> Manifest {
+        self.manifest
+    }
+
+    /// Puts another manifest in its place, which was written there all the same.
+    pub fn replace(&mut self, manifest: Manifest) {
+        self.value = Arc::new(manifest.value());
+        self.manifest = manifest;
+    }
+
+    /// The object, as [`Manifest::value`] would read it.
+    #[must_use]
+    pub fn value(&self) -> &Arc<Value> {
+        &self.value
+    }
+
     /// The place of the object's field at a JSON pointer, or of the innermost object or list on the way to it that
     /// was written. The empty pointer is the object itself.
     ///
@@ -200,9 +225,10 @@ impl Intake<'_> {
             }
             return;
         }
-        match Manifest::new(object, self.default_namespace) {
-            Ok(manifest) => self.found.manifests.push(Placed {
+        match Manifest::with_value(object, self.default_namespace) {
+            Ok((manifest, value)) => self.found.manifests.push(Placed {
                 manifest,
+                value: Arc::new(value),
                 text: Arc::clone(text),
                 line,
                 within,
@@ -265,6 +291,14 @@ mod tests {
                 "Role.rbac.authorization.k8s.io shop/b"
             ]
         );
+    }
+
+    #[test]
+    fn object_of_a_manifest_is_what_it_reads_back_as() {
+        let content = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, uid: x}\nstatus: {a: 1}\ndata: {a: 1.0, b: 1e3, c: -0.0}\n";
+        let placed = read_placed(&[Arc::new(text("a.yaml", content))], "shop").unwrap();
+        assert_eq!(**placed[0].value(), placed[0].manifest.value());
+        assert_eq!(placed[0].value()["metadata"]["namespace"], "shop");
     }
 
     #[test]

@@ -238,7 +238,7 @@ fn what_other_components_hold_counts() {
         };
         intake::read_placed(&[Arc::new(text)], "shop").unwrap()
     };
-    let known = text(web()).into_iter().map(|placed| placed.manifest);
+    let known = text(web()).into_iter().map(|placed| placed.into_manifest());
     let service = text(object("Service", "s", "spec: {selector: {app: web}}"));
     assert!(Checks::new([], known).run(&service).is_empty());
 }

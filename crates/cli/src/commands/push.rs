@@ -143,11 +143,13 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         Some(text) => Some(Parent::Snapshot(resolve::object(&client, text).await?)),
     };
     let source = provenance::of(&desired.paths);
-    let bundles: Vec<_> = desired
+    let (bundles, checked): (Vec<_>, Vec<_>) = desired
         .components
         .into_iter()
-        .map(|component| component.bundle)
-        .collect();
+        .map(|component| (component.bundle, component.placed))
+        .unzip();
+    // Of many objects this takes as long as a request does.
+    tokio::task::spawn_blocking(|| drop(checked));
     let mut report = compare(&client, &before, &followers, &bundles, &remove).await?;
     report.dry_run = dry_run;
     // What is as wanted needs no push; with an expected parent the server has to say whether it still is.

@@ -253,7 +253,7 @@ impl Load<'_> {
             match add {
                 Value::String(path) => {
                     for placed in self.manifests(&at, path, namespace) {
-                        added(placed.manifest.clone(), Elsewhere::Object(placed));
+                        added(placed.manifest().clone(), Elsewhere::Object(placed));
                     }
                 }
                 object => match Manifest::new(object.clone(), namespace) {

@@ -89,15 +89,22 @@ impl Component {
             namespace,
             ..
         } = self;
-        let mut spec = bundle.spec().clone();
-        let added = spec.overlays.iter_mut().flat_map(|overlay| &mut overlay.add);
-        for manifest in placed.iter_mut().map(|placed| &mut placed.manifest).chain(added) {
-            let put = scopes.place(manifest, namespace);
-            if let Some(put) = put.map_err(|problem| anyhow!("component `{}`: {problem}", bundle.component))? {
-                *manifest = put;
+        let settled = |manifest: &Manifest| {
+            let settled = scopes.place(manifest, namespace);
+            settled.map_err(|problem| anyhow!("component `{}`: {problem}", bundle.component))
+        };
+        for placed in placed.iter_mut() {
+            if let Some(manifest) = settled(placed.manifest())? {
+                placed.replace(manifest);
             }
         }
-        let manifests = placed.iter().map(|placed| placed.manifest.clone());
+        let mut spec = bundle.spec().clone();
+        for added in spec.overlays.iter_mut().flat_map(|overlay| &mut overlay.add) {
+            if let Some(manifest) = settled(added)? {
+                *added = manifest;
+            }
+        }
+        let manifests = placed.iter().map(|placed| placed.manifest().clone());
         *bundle = Bundle::new(bundle.component.clone(), manifests)
             .map_err(|error| anyhow!("component `{}`: {error}", bundle.component))?
             .with_spec(spec);

@@ -5,7 +5,6 @@ use std::{path::PathBuf, sync::Arc};
 use driftless_model::{
     bundle::{Bundle, Spec},
     intake::{self, Found, Placed},
-    manifest::Manifest,
     name::ComponentName,
 };
 use rayon::prelude::*;
@@ -124,14 +123,13 @@ fn parse(piece: &Piece, namespace: &str) -> Result<Found, String> {
     let text = Arc::new(gather::open(piece)?);
     let mut found = intake::read_text(&text, namespace);
     if matches!(piece, Piece::Helm(_)) {
-        found.manifests.retain(|placed| !is_never_run(&placed.manifest));
+        found.manifests.retain(|placed| !is_never_run(placed));
     }
     Ok(found)
 }
 
-fn is_never_run(manifest: &Manifest) -> bool {
-    let value = manifest.value();
-    let hooks = value.pointer("/metadata/annotations/helm.sh~1hook");
+fn is_never_run(placed: &Placed) -> bool {
+    let hooks = placed.value().pointer("/metadata/annotations/helm.sh~1hook");
     hooks
         .and_then(|hooks| hooks.as_str())
         .is_some_and(|hooks| hooks.split(',').all(|hook| NEVER_RUN.contains(&hook.trim())))
@@ -139,7 +137,7 @@ fn is_never_run(manifest: &Manifest) -> bool {
 
 fn bundle(wanted: Wanted, placed: Vec<Placed>) -> Result<Component, String> {
     let name = wanted.component.clone();
-    let bundle = Bundle::new(wanted.component, placed.iter().map(|placed| placed.manifest.clone()));
+    let bundle = Bundle::new(wanted.component, placed.iter().map(|placed| placed.manifest().clone()));
     Ok(Component {
         bundle: bundle
             .map_err(|error| format!("{name}: {error}"))?

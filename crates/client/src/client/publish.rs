@@ -14,9 +14,9 @@ use crate::push::{Parent, Progress, Push, Pushed};
 /// For one upload request to be stored.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bundles of no more bytes together, uncompressed, go in one upload request; a larger one goes alone.
-const UPLOAD_BATCH: usize = 512 << 10;
+const UPLOAD_BATCH: usize = 128 << 10;
 /// Upload requests that are compressed and on their way at once, so that neither side waits for the other.
-const UPLOADS: usize = 4;
+const UPLOADS: usize = 8;
 /// Bundles of no more bytes together, uncompressed, go along with the publishing: less than asking for them costs.
 const ALONG: usize = 64 << 10;
 /// As zstd's own default: more effort costs time in every push and saves little.
