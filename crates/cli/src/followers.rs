@@ -22,6 +22,7 @@ use driftless_model::{
     rule,
     view::ClusterFacts,
 };
+use rayon::prelude::*;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -117,7 +118,8 @@ impl<'a> Followers<'a> {
     /// # Errors
     /// Where there is one; ends with `so`.
     pub(crate) async fn check(&self, components: &[Component], so: &str) -> Result<()> {
-        let mut lines: Vec<String> = components.iter().flat_map(everywhere).collect();
+        let everywhere = || components.par_iter().flat_map_iter(everywhere).collect();
+        let mut lines: Vec<String> = tokio::task::block_in_place(everywhere);
         if lines.is_empty() && components.iter().any(|component| differs(&component.bundle)) {
             let facts = self.facts().await?;
             let clusters = Clusters::new(&facts);

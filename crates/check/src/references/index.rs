@@ -1,6 +1,6 @@
 //! All objects of a snapshot, as references look for them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use driftless_model::manifest::{Manifest, ManifestId};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::object::Object;
 
 /// What is in a snapshot.
 pub(crate) struct Index<'a> {
-    objects: BTreeMap<&'a ManifestId, &'a Object>,
+    objects: HashMap<&'a ManifestId, &'a Object>,
     /// The labels that Pods will have, by namespace.
     pods: BTreeMap<&'a str, BTreeSet<Labels<'a>>>,
     /// The Services that EndpointSlices are for.
@@ -24,7 +24,7 @@ impl<'a> Index<'a> {
     /// Of objects that [`Index::reads`] it helps to have been read, on all cores.
     pub(crate) fn new(objects: impl IntoIterator<Item = &'a Object>) -> Self {
         let mut index = Self {
-            objects: BTreeMap::new(),
+            objects: HashMap::new(),
             pods: BTreeMap::new(),
             endpoints: BTreeSet::new(),
         };
@@ -92,13 +92,18 @@ fn is_slice(id: &ManifestId) -> bool {
     (id.group.as_str(), id.kind.as_str()) == ("discovery.k8s.io", "EndpointSlice")
 }
 
+fn are_labels(key: &str) -> bool {
+    let (key, end) = (key.as_bytes(), b"labels");
+    key.len() >= end.len() && key[key.len() - end.len()..].eq_ignore_ascii_case(end)
+}
+
 /// The labels that a custom resource holds anywhere: an operator that makes Pods of it may give them any of these,
 /// and which ones only the operator knows.
 fn labels_anywhere<'a>(value: &'a Value, found: &mut BTreeSet<Labels<'a>>) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
-                if key.to_lowercase().ends_with("labels") && key != "matchLabels" {
+                if are_labels(key) && key != "matchLabels" {
                     let labels = Labels::of(value);
                     if !labels.is_empty() {
                         found.insert(labels);

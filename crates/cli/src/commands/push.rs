@@ -10,13 +10,17 @@ use driftless_model::{
     hash::ObjectHash,
     name::{ChannelName, ComponentName},
 };
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::{
     app::App,
     failure::{Advice, Outcome},
     followers::Followers,
-    output::{self, changes::ComponentDiff},
+    output::{
+        self,
+        changes::{ComponentDiff, GroupDiff},
+    },
     prints::{self, Part, Prints, fields},
     provenance, resolve,
     sources::{self, Component, Desired, Problems},
@@ -148,8 +152,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         .into_iter()
         .map(|component| (component.bundle, component.placed))
         .unzip();
-    // Of many objects this takes as long as a request does.
-    tokio::task::spawn_blocking(|| drop(checked));
+    let kept = (checked, bundles.clone());
     let mut report = compare(&client, &before, &followers, &bundles, &remove).await?;
     report.dry_run = dry_run;
     // What is as wanted needs no push; with an expected parent the server has to say whether it still is.
@@ -181,6 +184,8 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             .into_iter()
             .collect()
     };
+    // To free many objects takes as long as a request does: the process ends before that.
+    std::thread::spawn(|| drop(kept));
     app.output.print_named(&report, names, text)?;
     Ok(Outcome::Success)
 }
@@ -301,21 +306,32 @@ pub(crate) async fn differences(
         })
         .collect();
     let groups = followers.groups(&changes).await?;
-    let diffs = all.iter().zip(&changes).zip(groups);
-    Ok(diffs
-        .map(|(((name, after), (old, new)), groups)| {
-            let (was, is) = (old.iter(), new.iter());
-            let objects = diff::manifests(
-                was.flat_map(|bundle| bundle.manifests()),
-                is.flat_map(|bundle| bundle.manifests()),
-            );
-            let after = after.map(|(_, hash)| hash);
-            ComponentDiff {
-                groups,
-                ..ComponentDiff::new((*name).clone(), before_of(name), after, objects).with_spec(*old, *new)
-            }
+    let work_out = || {
+        let sides = all.par_iter().zip(&changes).zip(groups);
+        sides.map(|(((name, after), (old, new)), groups)| {
+            let hashes = (before_of(name), after.map(|(_, hash)| hash));
+            component_diff((*name).clone(), hashes, (*old, *new), groups)
         })
-        .collect())
+    };
+    Ok(tokio::task::block_in_place(|| work_out().collect()))
+}
+
+/// How a component differs from what it was, by the hashes of its bundles, the bundles that differ, and what that means
+/// for clusters.
+fn component_diff(
+    name: ComponentName,
+    (before, after): (Option<ObjectHash>, Option<ObjectHash>),
+    (old, new): (Option<&Bundle>, Option<&Bundle>),
+    groups: Vec<GroupDiff>,
+) -> ComponentDiff {
+    let objects = diff::manifests(
+        old.into_iter().flat_map(Bundle::manifests),
+        new.into_iter().flat_map(Bundle::manifests),
+    );
+    ComponentDiff {
+        groups,
+        ..ComponentDiff::new(name, before, after, objects).with_spec(old, new)
+    }
 }
 
 fn show_progress(progress: Progress) {
