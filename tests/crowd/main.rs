@@ -1,7 +1,7 @@
 //! One real server and thousands of agents of which some behave badly: they cost the others nothing, and the server no more
 //! than is said here.
 //!
-//! [`crowded`], [`bases`] and [`late`] are the tests. [`stage`] is the server and its fleet, [`wire`] a stream that is opened by hand;
+//! [`crowded`], [`bases`], [`late`] and [`spread`] are the tests. [`stage`] is the server and its fleet, [`wire`] a stream that is opened by hand;
 //! [`stalled`], [`flapping`] and [`garbage`] are what badly behaved agents do with one.
 
 mod bases;
@@ -9,6 +9,7 @@ mod crowded;
 mod flapping;
 mod garbage;
 mod late;
+mod spread;
 mod stage;
 mod stalled;
 mod wire;

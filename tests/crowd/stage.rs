@@ -86,6 +86,7 @@ impl Stage {
         let recruiting = Recruiting {
             target: self.target.clone(),
             channel: self.channel.clone(),
+            first: 1,
             agents,
             certificates: None,
         };

@@ -15,9 +15,8 @@ use crate::{
     ChangeReport, Dial, Error, Held, Holding, Joined, Late, Recruiting, Report, ServerUse, Verify,
     crew::{self, Recruited},
     figures::{Spread, median},
-    fleet,
-    held::COMPONENT,
-    open_files, process,
+    fleet, open_files, process,
+    releases::COMPONENT,
 };
 
 /// What a bench does.
@@ -71,6 +70,7 @@ pub async fn bench(plan: &Plan, say: &(dyn Fn(&str) + Sync), stop: &Cancellation
     let recruiting = Recruiting {
         target: plan.target.clone(),
         channel: plan.channel.clone(),
+        first: 1,
         agents: plan.agents,
         certificates: plan.certificates.clone(),
     };

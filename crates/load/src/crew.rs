@@ -62,6 +62,8 @@ pub struct Recruiting {
     pub target: Target,
     /// The channel that they follow.
     pub channel: ChannelName,
+    /// Number of the first: several processes that hold the clusters of one channel have numbers of their own.
+    pub first: usize,
     /// How many.
     pub agents: usize,
     /// Where certificates are kept.
@@ -99,6 +101,7 @@ pub async fn recruit(
     let Recruiting {
         target,
         channel,
+        first,
         agents,
         certificates,
     } = recruiting;
@@ -108,7 +111,7 @@ pub async fn recruit(
         None => Kept::new(target.ca.as_deref()),
     };
     let keys = kept.keys()?;
-    let names = (1..=*agents)
+    let names = (*first..first + agents)
         .map(|number| name(channel, number))
         .collect::<Result<Vec<_>, _>>()?;
     let fleet = client.clusters(None).await?;

@@ -69,6 +69,9 @@ pub enum Error {
         /// The last failure of a stream.
         why: String,
     },
+    /// A share of a fleet that another process holds.
+    #[error("a share of the fleet: {0}")]
+    Share(String),
     /// It was told to end.
     #[error("interrupted")]
     Interrupted,

@@ -1,30 +1,21 @@
 //! A fleet that is held open and told of changes: the steps of a measurement, one at a time.
 
-mod pusher;
-
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use driftless_client::{Client, Target};
-use driftless_model::{
-    bundle::Bundle,
-    name::{ChannelName, ComponentName},
-};
+use driftless_model::{bundle::Bundle, name::ChannelName};
 use tokio_util::sync::CancellationToken;
 
-use self::pusher::Pusher;
 use crate::{
     ChangeReport, Dial, Error, Fleet, Member, Reached, Reconnected, StreamReport,
     board::Board,
     figures::{Spread, median},
     fleet, process,
-    workload::Workload,
+    releases::Releases,
 };
-
-/// The component that changes.
-pub(crate) const COMPONENT: &str = "bench";
 
 /// How often the server is asked how many clusters it has counted.
 const COUNTED_EVERY: Duration = Duration::from_millis(10);
@@ -50,11 +41,8 @@ pub struct Holding {
 pub struct Held {
     holding: Holding,
     fleet: Fleet,
-    pusher: Pusher,
+    releases: Releases,
     client: Client,
-    workload: Workload,
-    /// Number of the next version.
-    next: usize,
     sequence: u64,
     /// From when on the present step is counted.
     since: Instant,
@@ -73,21 +61,14 @@ impl Held {
         dials: Vec<Arc<Dial>>,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let component: ComponentName = COMPONENT.parse().expect("a plain word is a name");
-        let workload = Workload::new(component, holding.size);
-        let pusher = Pusher::start(holding.target.clone(), holding.channel.clone())?;
-        pusher.push(workload.version(0)?).await?;
-        // Not the push's own: a channel that was used before may hold this version already.
+        let (releases, sequence) = Releases::begin(&holding.target, &holding.channel, holding.size).await?;
         let client = Client::connect(holding.target.clone())?;
-        let sequence = client.channel(&holding.channel).await?.sequence;
         let fleet = Fleet::new(members, dials, &holding.fleet).await?;
         Ok(Self {
             holding,
             fleet,
-            pusher,
+            releases,
             client,
-            workload,
-            next: 1,
             sequence,
             since: Instant::now(),
             stop,
@@ -99,7 +80,7 @@ impl Held {
     /// # Errors
     /// [`Error::Workload`] when it cannot be made.
     pub fn bundle_bytes(&self) -> Result<usize, Error> {
-        Ok(self.workload.version(0)?.encode().len())
+        self.releases.bytes()
     }
 
     /// What the streams have verified.
@@ -124,9 +105,7 @@ impl Held {
     /// # Errors
     /// When the push fails, and as [`Fleet::until_verified`].
     pub async fn change(&mut self) -> Result<(ChangeReport, Vec<f64>), Error> {
-        // Made before anything is measured: it takes this machine's processors.
-        let bundle = self.workload.version(self.next)?;
-        self.next += 1;
+        let bundle = self.releases.make()?;
         self.push(bundle).await
     }
 
@@ -136,7 +115,7 @@ impl Held {
     /// As [`Held::change`].
     pub async fn push(&mut self, bundle: Bundle) -> Result<(ChangeReport, Vec<f64>), Error> {
         let (received, cpu) = (self.board().received(), self.cpu());
-        let pushed = self.pusher.push(bundle).await?;
+        let pushed = self.releases.push(bundle).await?;
         (self.sequence, self.since) = (pushed.pushed.sequence, pushed.acknowledged);
         self.until_verified().await?;
         let delays = milliseconds(&self.board().delays(self.sequence, pushed.acknowledged));

@@ -9,7 +9,9 @@
 //! - [`crew`]: enrols clusters and gets them their certificates, many at once → [`Member`]s;
 //! - [`fleet`]: a task per member that keeps its stream (`stream`, over `dial`) open; what each has verified, and when,
 //!   is on a [`board`];
-//! - [`Held`]: such a fleet with somebody who pushes, step by step;
+//! - [`Held`]: such a fleet with somebody who pushes (`releases`), step by step;
+//! - [`share`]: a part of a fleet that is held by another process, and [`Spread`]: several of them with somebody who
+//!   pushes, for more streams than one process may open files;
 //! - [`workload`]: what is pushed, of the size asked for;
 //! - [`frame`]: messages as a stream carries them, for whoever opens one by hand ([`Dial`]);
 //! - [`figures`], [`plot`], [`process`]: what the outcome is in numbers, as a picture, and what it cost the server.
@@ -28,10 +30,14 @@ pub mod figures;
 pub mod fleet;
 pub mod frame;
 mod held;
+pub mod moment;
 mod open_files;
 pub mod plot;
 pub mod process;
+mod releases;
 mod report;
+pub mod share;
+mod spread;
 mod stream;
 pub mod workload;
 
@@ -43,3 +49,5 @@ pub use fleet::{Fleet, Verify};
 pub use held::{Held, Holding};
 pub use open_files::{at_least, raise_limit};
 pub use report::{ChangeReport, Joined, Late, Reached, Reconnected, Report, ServerUse, StreamReport};
+pub use share::Share;
+pub use spread::{Spread, Spreading};

@@ -11,21 +11,21 @@ use crate::Error;
 
 /// A push, and when it was begun and acknowledged.
 #[derive(Debug)]
-pub(super) struct Acknowledged {
-    pub(super) pushed: Pushed,
-    pub(super) begun: Instant,
-    pub(super) acknowledged: Instant,
+pub(crate) struct Acknowledged {
+    pub(crate) pushed: Pushed,
+    pub(crate) begun: Instant,
+    pub(crate) acknowledged: Instant,
 }
 
 type Outcome = Result<Acknowledged, driftless_client::Error>;
 
 /// See the module. Its thread ends with it.
-pub(super) struct Pusher {
+pub(crate) struct Pusher {
     orders: mpsc::Sender<(Bundle, oneshot::Sender<Outcome>)>,
 }
 
 impl Pusher {
-    pub(super) fn start(target: Target, channel: ChannelName) -> Result<Self, Error> {
+    pub(crate) fn start(target: Target, channel: ChannelName) -> Result<Self, Error> {
         let (orders, mut ordered) = mpsc::channel::<(Bundle, oneshot::Sender<Outcome>)>(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::Workload(error.to_string()))?;
@@ -55,7 +55,7 @@ impl Pusher {
         Ok(Self { orders })
     }
 
-    pub(super) async fn push(&self, bundle: Bundle) -> Result<Acknowledged, Error> {
+    pub(crate) async fn push(&self, bundle: Bundle) -> Result<Acknowledged, Error> {
         let gone = || Error::Workload("the pusher has ended".to_owned());
         let (answer, outcome) = oneshot::channel();
         self.orders.send((bundle, answer)).await.map_err(|_| gone())?;
