@@ -1,4 +1,5 @@
-//! A fleet that is spread over several processes and as many servers, and told of changes.
+//! A fleet that is spread over several processes and as many servers, and told of changes. Where agents report, nobody waits
+//! here until that is counted.
 
 use futures::future::try_join_all;
 
