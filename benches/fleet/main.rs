@@ -3,11 +3,12 @@
 //! `cargo bench -p driftless-benches --bench fleet [-- --agents 1000 --sections change,idle --json FILE]`; see
 //! docs/performance.md.
 //!
-//! [`stage`] starts the server in a process of its own; this process holds the streams (`driftless_load`). [`floor`] is
-//! this very program, started again with `--floor`: bare servers over the same TLS. [`sections`] measure →
-//! [`report`] prints. [`git`] is `git http-backend` behind a web server.
+//! [`stage`] starts the server in a process of its own; this process holds the streams (`driftless_load`), or, where they
+//! are too many for one, [`generator`]s do: this very program, started again with `--share`. [`floor`] is it too, started
+//! with `--floor`: bare servers over the same TLS. [`sections`] measure → [`report`] prints. [`git`] is `git http-backend` behind a web server.
 
 mod floor;
+mod generator;
 mod git;
 mod report;
 mod sections;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use driftless_load::workload::parse_size;
+use driftless_load::{fleet::Settings, workload::parse_size};
 
 use crate::{floor::Kind, report::Report};
 
@@ -27,15 +28,21 @@ struct Args {
     /// Write the figures to this file as JSON too
     #[arg(long, env = "DRIFTLESS_BENCH_JSON", value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw to this file when the agents had verified each change
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    /// Draw into this folder when the agents had verified each change, and how its cost grows with them
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
     /// Streams to hold
     #[arg(long, default_value_t = 10_000)]
     agents: usize,
     /// What to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Section::value_variants().to_vec())]
     sections: Vec<Section>,
+    /// Agents with which the section `law` measures, instead of a tenth, a half and all of them
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    law: Vec<usize>,
+    /// With so many it does too, a third of them on each of three servers and held by a process of its own: 40000, say
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    spread: Vec<usize>,
     /// Changes to push in each section
     #[arg(long, default_value_t = 10)]
     changes: usize,
@@ -60,9 +67,11 @@ struct Args {
     /// Be a floor's server instead of measuring
     #[arg(long, hide = true, value_enum)]
     floor: Option<Kind>,
-    /// The data folder whose certificates that uses
-    #[arg(long, hide = true, requires = "floor")]
+    /// The data folder whose certificates that uses, and a share too
+    #[arg(long, hide = true)]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    task: generator::Task,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -81,7 +90,7 @@ enum Section {
     Reconnect,
     /// `git http-backend`, polled and fetched from
     Git,
-    /// The same change with a tenth, a half and all of the agents
+    /// The same change with more and more agents
     Law,
     /// The same change beside few and many other components
     Components,
@@ -93,6 +102,25 @@ enum Section {
     Replicas,
     /// Whole agents on simulated clusters: from a push until all is healthy
     Clusters,
+}
+
+impl Args {
+    /// How streams are held.
+    fn streams(&self) -> Settings {
+        Settings {
+            reports: self.reports,
+            connecting: self.connecting,
+            ..Settings::default()
+        }
+    }
+
+    /// Draws a picture, where pictures are asked for.
+    fn draw(&self, name: &str, picture: impl FnOnce() -> String) -> Result<()> {
+        let Some(folder) = &self.plots else { return Ok(()) };
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let file = folder.join(format!("{name}.svg"));
+        std::fs::write(&file, picture()).with_context(|| format!("cannot write {}", file.display()))
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "agents go by the time of day")]
@@ -107,6 +135,9 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let (Some(kind), Some(data)) = (args.floor, &args.data) {
         return runtime.block_on(floor::serve::serve(kind, data));
+    }
+    if runtime.block_on(generator::hold(&args))?.is_some() {
+        return Ok(());
     }
     runtime.block_on(measure(&args))
 }

@@ -3,6 +3,7 @@
 mod change;
 mod clusters;
 mod install;
+mod law;
 mod replicas;
 mod scale;
 
@@ -25,7 +26,7 @@ pub(crate) async fn all(args: &Args, report: &mut Report) -> Result<()> {
         Box::pin(git::measure(args, report)).await?;
     }
     if is_asked(Section::Law) {
-        Box::pin(scale::agents(args, report)).await?;
+        Box::pin(law::measure(args, report)).await?;
     }
     if is_asked(Section::Components) {
         Box::pin(scale::components(args, report)).await?;

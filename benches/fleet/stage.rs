@@ -26,6 +26,13 @@ use crate::Args;
 /// For anything that should happen at once, on a machine that is busy.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
+/// Another server on the same bucket.
+pub(crate) struct Replica {
+    pub(crate) server: Running,
+    pub(crate) target: Target,
+    pub(crate) data: PathBuf,
+}
+
 /// What runs.
 pub(crate) struct Stage {
     program: PathBuf,
@@ -136,16 +143,26 @@ impl Stage {
         size: usize,
         install: bool,
     ) -> Result<Held> {
+        let streams = Settings {
+            install,
+            ..args.streams()
+        };
+        self.hold_as(streams, members, dials, size).await
+    }
+
+    /// The same, in some other way.
+    pub(crate) async fn hold_as(
+        &self,
+        streams: Settings,
+        members: &[Member],
+        dials: Vec<Arc<Dial>>,
+        size: usize,
+    ) -> Result<Held> {
         let holding = Holding {
             target: self.target.clone(),
             channel: self.channel.clone(),
             size,
-            fleet: Settings {
-                install,
-                reports: args.reports,
-                connecting: args.connecting,
-                ..Settings::default()
-            },
+            fleet: streams,
             patience: SOON,
             server_pid: Some(self.pid()),
         };
@@ -153,7 +170,7 @@ impl Stage {
     }
 
     /// Another server on the same bucket, with the same CA and token.
-    pub(crate) async fn replica(&self, number: usize) -> Result<(Running, Arc<Dial>)> {
+    pub(crate) async fn replica(&self, number: usize) -> Result<Replica> {
         let name = format!("data-{number}");
         let data = self.home.path().join(&name);
         std::fs::create_dir_all(&data)?;
@@ -167,7 +184,7 @@ impl Stage {
             server: format!("https://{listen}").parse()?,
             ..self.target.clone()
         };
-        Ok((server, Arc::new(Dial::new(&target).await?)))
+        Ok(Replica { server, target, data })
     }
 
     /// Asks the server to stop, and waits for it.
@@ -175,6 +192,12 @@ impl Stage {
         self.server.signal(Signal::TERM)?;
         self.server.exited(SOON).await?;
         Ok(())
+    }
+}
+
+impl Replica {
+    pub(crate) async fn dial(&self) -> Result<Arc<Dial>> {
+        Ok(Arc::new(Dial::new(&self.target).await?))
     }
 }
 

@@ -110,14 +110,13 @@ async fn idle(args: &Args, stage: &Stage, before: u64, floor: f64, report: &mut 
 
 /// KiB that a stream takes in a bare tonic server.
 async fn bare_streams(args: &Args, stage: &Stage, members: &[Member]) -> Result<f64> {
-    use driftless_load::{Dial, Fleet, fleet::Settings};
+    use driftless_load::{Dial, Fleet};
     let floor = Floor::start(Kind::Tonic, stage).await?;
     let before = floor.used()?.resident_bytes;
     let settings = Settings {
-        connecting: args.connecting,
         // Nobody has to learn anything: this server says nothing.
         install: true,
-        ..Settings::default()
+        ..args.streams()
     };
     let dial = Dial::new(&floor.target).await?;
     let mut fleet = Fleet::new(members, vec![dial.into()], &settings).await?;
@@ -148,11 +147,10 @@ async fn changes(args: &Args, held: &mut Held) -> Result<ChangeReport> {
         found.push(change);
         delays.push(delay);
     }
-    if let Some(file) = &args.svg {
+    args.draw(&format!("change-{}", args.agents), || {
         let title = format!("{} agents, one line of {} KiB changed", args.agents, args.size / 1024);
-        let picture = plot::arrivals(&title, &delays);
-        std::fs::write(file, picture).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+        plot::arrivals(&title, &delays)
+    })?;
     Ok(typical(&found))
 }
 
@@ -200,7 +198,7 @@ async fn tell(
 
 /// The same bytes, handed to as many clients by a server that does nothing else: milliseconds until the last has them,
 /// and microseconds of its processors for each.
-async fn fan_out(args: &Args, stage: &Stage, members: &[Member], bytes: f64) -> Result<(f64, f64)> {
+pub(super) async fn fan_out(args: &Args, stage: &Stage, members: &[Member], bytes: f64) -> Result<(f64, f64)> {
     let mut floor = Floor::start(Kind::Tls, stage).await?;
     let (mut clients, _) = floor.connect(members, args.connecting).await?;
     let bytes = (bytes - RECORD).max(1.0) as u32;

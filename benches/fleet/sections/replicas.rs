@@ -16,9 +16,8 @@ const REPLICAS: usize = 3;
 pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
     let stage = Stage::open().await?;
     let members = stage.recruit(args.agents).await?;
-    let (second, second_dial) = stage.replica(2).await?;
-    let (third, third_dial) = stage.replica(3).await?;
-    let dials = vec![stage.dial().await?, second_dial, third_dial];
+    let (second, third) = (stage.replica(2).await?, stage.replica(3).await?);
+    let dials = vec![stage.dial().await?, second.dial().await?, third.dial().await?];
     let mut held = stage.hold_at(args, &members, dials, args.size, false).await?;
     held.open().await?;
     held.change().await?;
@@ -49,7 +48,7 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
         Some(Goal::Most(300.0)),
     );
     let killed = Instant::now();
-    third.kill();
+    third.server.kill();
     while held.board().connected() == members.len() {
         ensure!(killed.elapsed() < SOON, "nobody notices that a replica is gone");
         tokio::time::sleep(Duration::from_millis(1)).await;

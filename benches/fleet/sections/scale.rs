@@ -1,8 +1,8 @@
-//! How a change's cost grows: with agents it should be a line, with everything else nothing.
+//! How a change's cost grows with what it has nothing to do with: not at all, it should be.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use driftless_client::Push;
 use driftless_load::{ChangeReport, Held, typical};
 use driftless_model::{bundle::Bundle, manifest::Manifest, name::ChannelName};
@@ -18,52 +18,6 @@ use crate::{
 const FEW: usize = 1000;
 /// Other components that are pushed at once.
 const BATCH: usize = 500;
-
-/// With a tenth, a half and all of the agents.
-pub(crate) async fn agents(args: &Args, report: &mut Report) -> Result<()> {
-    let stage = Stage::open().await?;
-    let members = stage.recruit(args.agents).await?;
-    let mut costs = Vec::new();
-    for count in [args.agents / 10, args.agents / 2, args.agents] {
-        let mut held = stage.hold(args, &members[..count.max(1)], args.size, false).await?;
-        held.open().await?;
-        let change = measured(args, &mut held).await?;
-        held.close().await;
-        let cpu = change
-            .server_cpu_microseconds
-            .context("the server's processor time cannot be read")?;
-        let latency = change.milliseconds.max / count.max(1) as f64 * 1e3;
-        report.add(
-            format!("{count} agents: until the last, per agent"),
-            latency,
-            "µs",
-            None,
-            None,
-        );
-        report.add(format!("{count} agents: server CPU per agent"), cpu, "µs", None, None);
-        costs.push((count as f64, change.milliseconds.max, cpu * count as f64));
-    }
-    let [_, (half, half_latency, half_cpu), (all, all_latency, all_cpu)] = costs[..] else {
-        return Ok(());
-    };
-    // From a half to all: what is fixed has no weight in it.
-    let slope = |half_cost: f64, all_cost: f64| (all_cost / half_cost) / (all / half);
-    report.add(
-        "latency, slope from a half to all",
-        slope(half_latency, all_latency),
-        "",
-        None,
-        Some(Goal::Most(1.1)),
-    );
-    report.add(
-        "server CPU, slope from a half to all",
-        slope(half_cpu, all_cpu),
-        "",
-        None,
-        Some(Goal::Most(1.1)),
-    );
-    stage.close().await
-}
 
 /// Beside few and many other components.
 pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
@@ -108,7 +62,7 @@ pub(crate) async fn journal(args: &Args, report: &mut Report) -> Result<()> {
 }
 
 /// The change, some times; the first does not count.
-async fn measured(args: &Args, held: &mut Held) -> Result<ChangeReport> {
+pub(super) async fn measured(args: &Args, held: &mut Held) -> Result<ChangeReport> {
     held.change().await?;
     let mut found = Vec::new();
     for _ in 0..args.changes {
