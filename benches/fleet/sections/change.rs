@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use driftless_load::{ChangeReport, Held, Member, figures::median, plot, typical};
+use driftless_load::{ChangeReport, Held, Member, figures::median, fleet::Settings, plot, typical};
 use driftless_model::{bundle::Bundle, manifest::Manifest};
 use serde_json::json;
 
@@ -49,6 +49,9 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
         reconnect(&mut stage, floors.handshakes, &mut held, report).await?;
     }
     held.close().await;
+    if args.sections.contains(&Section::Reconnect) {
+        strangers(args, &stage, floors.handshakes, &members, report).await?;
+    }
     if let Some(change) = change {
         tell(args, &stage, &members, &change, report).await?;
     }
@@ -291,5 +294,30 @@ async fn reconnect(stage: &mut Stage, handshakes: f64, held: &mut Held, report: 
         None,
         None,
     );
+    Ok(())
+}
+
+/// Agents that shake hands in full whenever they come back, as the floor's clients do.
+async fn strangers(args: &Args, stage: &Stage, handshakes: f64, members: &[Member], report: &mut Report) -> Result<()> {
+    let streams = Settings {
+        resumes: false,
+        ..args.streams()
+    };
+    let mut held = stage
+        .hold_as(streams, members, vec![stage.dial().await?], args.size)
+        .await?;
+    held.open().await?;
+    let dropped = held.reconnect().await?;
+    held.close().await;
+    report.add(
+        "all dropped, strangers who resume no TLS session",
+        dropped.streams.seconds * 1e3,
+        "ms",
+        Some(handshakes),
+        Some(Goal::Floors(1.5)),
+    );
+    if let Some(each) = dropped.server_cpu_milliseconds {
+        report.add("server CPU per stranger that comes back", each * 1e3, "µs", None, None);
+    }
     Ok(())
 }
