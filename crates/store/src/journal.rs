@@ -40,7 +40,7 @@ pub use commit::Task;
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// How often to look for what other writers add, where there are some.
-pub const BESIDE_OTHERS: Duration = Duration::from_millis(250);
+pub const BESIDE_OTHERS: Duration = Duration::from_millis(200);
 
 /// How a journal behaves. [`Settings::new`] has what servers use.
 #[derive(Debug, Clone)]
