@@ -14,7 +14,6 @@ use std::{
 };
 
 use anyhow::Result;
-use driftless_benches::median;
 use driftless_model::{
     bundle::Bundle,
     hash::ObjectHash,
@@ -28,40 +27,21 @@ use crate::repository::Repository;
 /// As the client does.
 const LEVEL: i32 = 3;
 
-/// Medians in seconds.
-#[derive(Debug, Serialize)]
+/// What it took, in seconds.
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Least {
     pub(crate) wall: f64,
     pub(crate) processor: f64,
 }
 
-/// With and without compressing.
-#[derive(Debug, Serialize)]
-pub(crate) struct Floor {
-    pub(crate) unchanged: Least,
-    pub(crate) first: Least,
-}
-
-pub(crate) fn measure(repository: &Repository, runs: usize) -> Result<Floor> {
-    once(repository, true)?;
-    let least = |compress: bool| -> Result<Least> {
-        let (mut walls, mut processor) = (Vec::new(), Vec::new());
-        for _ in 0..runs {
-            let used = child::cpu_time(std::process::id())?;
-            let begin = Instant::now();
-            once(repository, compress)?;
-            walls.push(begin.elapsed().as_secs_f64());
-            processor.push((child::cpu_time(std::process::id())? - used).as_secs_f64());
-        }
-        Ok(Least {
-            wall: median(&walls),
-            processor: median(&processor),
-        })
-    };
-    Ok(Floor {
-        unchanged: least(false)?,
-        first: least(true)?,
-    })
+/// Does it once.
+pub(crate) fn measure(repository: &Repository, compress: bool) -> Result<Least> {
+    let used = child::cpu_time(std::process::id())?;
+    let begin = Instant::now();
+    once(repository, compress)?;
+    let wall = begin.elapsed().as_secs_f64();
+    let processor = (child::cpu_time(std::process::id())? - used).as_secs_f64();
+    Ok(Least { wall, processor })
 }
 
 fn once(repository: &Repository, compress: bool) -> Result<()> {

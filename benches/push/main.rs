@@ -18,6 +18,7 @@ use driftless_benches::{median, programs};
 use serde::Serialize;
 
 use crate::{
+    floor::Least,
     repository::Repository,
     stage::{Cost, Stage},
 };
@@ -42,6 +43,12 @@ struct Args {
     bench: bool,
 }
 
+/// A push, and what no push can do without, just before it: the machine is not as fast from one moment to the next.
+struct Run {
+    floor: Least,
+    cost: Cost,
+}
+
 /// The medians of some runs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +56,9 @@ struct Figures {
     what: &'static str,
     /// Seconds.
     wall: f64,
+    floor: Least,
+    /// Median of the ratios of the runs.
+    ratio: f64,
     /// Processor seconds of the client, and of the server meanwhile.
     client: f64,
     server: f64,
@@ -66,14 +76,12 @@ struct Report {
     components: usize,
     manifests: usize,
     bytes: usize,
-    floor: floor::Floor,
     pushes: Vec<Figures>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut repository = Repository::write(args.components, args.manifests)?;
-    let floor = floor::measure(&repository, args.runs)?;
     let program = programs::release("driftless-cli", "driftless")?;
     let mut stage = Stage::open(&program)?;
     // Not counted: the first run of a program reads it from the disk.
@@ -83,22 +91,21 @@ fn main() -> Result<()> {
         // Another one each time: what a bucket holds is not uploaded again. Files that were just removed would make it
         // slower for the file system to create others: all stay until the end.
         used.push(std::mem::replace(&mut stage, Stage::open(&program)?));
-        first.push(stage.push(&repository, &[])?);
+        first.push(run(&stage, &repository, true, &[])?);
     }
-    let unchanged = (0..args.runs)
-        .map(|_| stage.push(&repository, &[]))
-        .collect::<Result<Vec<_>>>()?;
+    let again = |options: &[&str]| -> Result<Vec<_>> {
+        (0..args.runs)
+            .map(|_| run(&stage, &repository, false, options))
+            .collect()
+    };
+    let (unchanged, off) = (again(&[])?, again(&["--validate", "off"])?);
     let mut changed = Vec::new();
-    for run in 0..args.runs {
-        repository.change_one(run)?;
-        changed.push(stage.push(&repository, &[])?);
+    for number in 0..args.runs {
+        repository.change_one(number)?;
+        changed.push(run(&stage, &repository, false, &[])?);
     }
-    let off = (0..args.runs)
-        .map(|_| stage.push(&repository, &["--validate", "off"]))
-        .collect::<Result<Vec<_>>>()?;
-    let new = |runs: &[Cost]| runs.iter().map(|cost| cost.stored).collect::<Vec<_>>();
     anyhow::ensure!(
-        new(&unchanged).iter().all(|stored| *stored == 0),
+        unchanged.iter().all(|run| run.cost.stored == 0),
         "something was stored of what is unchanged"
     );
 
@@ -106,7 +113,6 @@ fn main() -> Result<()> {
         components: args.components,
         manifests: repository.manifests,
         bytes: repository.bytes,
-        floor,
         pushes: vec![
             figures("first time", &first),
             figures("unchanged", &unchanged),
@@ -122,16 +128,28 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn figures(what: &'static str, runs: &[Cost]) -> Figures {
-    let of = |figure: fn(&Cost) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
+fn run(stage: &Stage, repository: &Repository, compress: bool, options: &[&str]) -> Result<Run> {
+    Ok(Run {
+        floor: floor::measure(repository, compress)?,
+        cost: stage.push(repository, options)?,
+    })
+}
+
+fn figures(what: &'static str, runs: &[Run]) -> Figures {
+    let of = |figure: fn(&Run) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
     Figures {
         what,
-        wall: of(|cost| cost.wall),
-        client: of(|cost| cost.client),
-        server: of(|cost| cost.server),
-        sent: of(|cost| cost.sent as f64),
-        received: of(|cost| cost.received as f64),
-        stored: of(|cost| cost.stored as f64),
+        wall: of(|run| run.cost.wall),
+        floor: Least {
+            wall: of(|run| run.floor.wall),
+            processor: of(|run| run.floor.processor),
+        },
+        ratio: of(|run| run.cost.wall / run.floor.wall),
+        client: of(|run| run.cost.client),
+        server: of(|run| run.cost.server),
+        sent: of(|run| run.cost.sent as f64),
+        received: of(|run| run.cost.received as f64),
+        stored: of(|run| run.cost.stored as f64),
     }
 }
 
@@ -140,39 +158,28 @@ fn text(report: &Report) -> String {
         components,
         manifests,
         bytes,
-        floor,
         pushes,
     } = report;
     let mut text = format!(
         "{manifests} manifests in {components} components, {} KiB of YAML; medians\n\n\
-         {:<28}{:>9}{:>12}{:>10}{:>10}{:>12}{:>10}{:>9}\n",
+         {:<26}{:>9}{:>9}{:>8}{:>10}{:>10}{:>10}{:>11}{:>10}{:>8}\n",
         bytes / 1024,
         "",
         "wall",
-        "× floor",
+        "floor",
+        "×",
         "client",
+        "floor",
         "server",
         "sent",
         "received",
         "stored",
     );
-    for (what, wall, processor) in [
-        (
-            "floor: read, parse, hash",
-            floor.unchanged.wall,
-            floor.unchanged.processor,
-        ),
-        ("floor: and compress", floor.first.wall, floor.first.processor),
-    ] {
-        text.push_str(&format!(
-            "{what:<28}{:>6.0} ms{:>12}{processor:>8.2} s\n",
-            wall * 1000.0,
-            ""
-        ));
-    }
     for Figures {
         what,
         wall,
+        floor,
+        ratio,
         client,
         server,
         sent,
@@ -180,15 +187,11 @@ fn text(report: &Report) -> String {
         stored,
     } in pushes
     {
-        let least = if *what == "first time" {
-            &floor.first
-        } else {
-            &floor.unchanged
-        };
         text.push_str(&format!(
-            "{what:<28}{:>6.0} ms{:>11.2}×{client:>8.2} s{server:>8.2} s{:>8.0} KiB{:>6.0} KiB{stored:>9}\n",
+            "{what:<26}{:>6.0} ms{:>6.0} ms{ratio:>7.2}×{client:>8.2} s{:>8.2} s{server:>8.2} s{:>7.0} KiB{:>6.0} KiB{stored:>8}\n",
             wall * 1000.0,
-            wall / least.wall,
+            floor.wall * 1000.0,
+            floor.processor,
             sent / 1024.0,
             received / 1024.0,
         ));

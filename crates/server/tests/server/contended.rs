@@ -4,7 +4,7 @@ use driftless_model::hash::ObjectHash;
 use driftless_proto::v1;
 use tonic::Code;
 
-use crate::support::{Rig, assert_refused, bundle, named, object, publish_request, upload};
+use crate::support::{Rig, assert_refused, bundle, object, publish_request, upload};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn second_push_upon_the_same_parent_is_told_who_won() {
@@ -62,13 +62,7 @@ async fn parallel_pushes_to_different_components_all_land() {
     for push in pushes.collect::<Vec<_>>() {
         push.await.unwrap();
     }
-    let channel = rig
-        .publish()
-        .await
-        .get_channel(named("prod"))
-        .await
-        .unwrap()
-        .into_inner();
+    let channel = rig.told_of("prod").await;
     assert_eq!(channel.components.len(), 17);
 }
 
@@ -134,13 +128,7 @@ async fn push_whose_answer_was_lost_is_answered_as_the_first_time_by_any_server(
     .await;
     assert_first(again(&other).await);
 
-    let channel = other
-        .publish()
-        .await
-        .get_channel(named("prod"))
-        .await
-        .unwrap()
-        .into_inner();
+    let channel = other.told_of("prod").await;
     assert_eq!(channel.snapshot, Some(newer.snapshot), "nothing was undone");
     let different = v1::PublishRequest {
         message: "another push".to_owned(),

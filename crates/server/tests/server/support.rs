@@ -149,6 +149,12 @@ impl Rig {
             .unwrap();
     }
 
+    /// What release tooling is told of a channel.
+    pub(crate) async fn told_of(&self, channel: &str) -> v1::Channel {
+        let told = self.publish().await.get_channel(named(channel)).await;
+        told.unwrap().into_inner()
+    }
+
     /// Uploads a bundle and publishes it.
     pub(crate) async fn push(&self, channel: &str, bundle: &Bundle) -> v1::PublishResponse {
         let mut client = self.publish().await;
