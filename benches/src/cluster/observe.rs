@@ -5,10 +5,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::{ApiResource, DynamicObject, WatchEvent, WatchParams},
 };
 use tokio::{sync::mpsc, task::JoinSet};
@@ -50,23 +50,20 @@ impl Counter {
         let mut watches = JoinSet::new();
         for kind in kinds {
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, kind);
-            let events = api.watch_metadata(&params(), FROM_NOW).await?;
+            let watch = async move |version: String| Ok(api.watch_metadata(&params(), &version).await?.boxed());
+            let events = watch(FROM_NOW.to_owned()).await?;
             let tell = tell.clone();
-            watches.spawn(async move {
-                let mut events = std::pin::pin!(events);
-                while let Some(event) = events.try_next().await? {
-                    let counts = match event {
-                        WatchEvent::Added(_) => change == Change::Added,
-                        WatchEvent::Deleted(_) => change == Change::Deleted,
-                        WatchEvent::Error(status) => bail!("a watch failed: {status:?}"),
-                        WatchEvent::Modified(_) | WatchEvent::Bookmark(_) => false,
-                    };
-                    if counts {
-                        tell.send(Instant::now())?;
-                    }
+            watches.spawn(follow(events, watch, move |event| {
+                let counts = match event {
+                    WatchEvent::Added(_) => change == Change::Added,
+                    WatchEvent::Deleted(_) => change == Change::Deleted,
+                    _ => false,
+                };
+                if counts {
+                    tell.send(Instant::now())?;
                 }
                 Ok(())
-            });
+            }));
         }
         Ok(Self {
             _watches: watches,
@@ -107,20 +104,18 @@ impl Reader {
     pub async fn start(client: &Client, namespace: &str) -> Result<Self> {
         let (tell, seen) = mpsc::unbounded_channel();
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-        let events = api.watch(&params(), FROM_NOW).await?.boxed();
+        let begin = async move |version: String| Ok(api.watch(&params(), &version).await?.boxed());
+        let events = begin(FROM_NOW.to_owned()).await?;
         let mut watch = JoinSet::new();
-        watch.spawn(async move {
-            let mut events = events;
-            while let Some(event) = events.try_next().await? {
-                let now = Instant::now();
-                if let WatchEvent::Added(map) | WatchEvent::Modified(map) = event {
-                    let name = map.metadata.name.unwrap_or_default();
-                    let value = map.data.unwrap_or_default().remove("value").unwrap_or_default();
-                    tell.send((name, value, now))?;
-                }
+        watch.spawn(follow(events, begin, move |event| {
+            let now = Instant::now();
+            if let WatchEvent::Added(map) | WatchEvent::Modified(map) = event {
+                let name = map.metadata.name.unwrap_or_default();
+                let value = map.data.unwrap_or_default().remove("value").unwrap_or_default();
+                tell.send((name, value, now))?;
             }
             Ok(())
-        });
+        }));
         Ok(Self { _watch: watch, seen })
     }
 
@@ -145,6 +140,40 @@ impl Reader {
         found.with_context(|| format!("{name} never got {value}"))?
     }
 }
+
+/// Tells of all events. An API server that is short of processors ends watches that it cannot serve: those are begun
+/// again where they ended.
+async fn follow<K: Resource>(
+    mut events: Events<K>,
+    watch: impl AsyncFn(String) -> Result<Events<K>>,
+    tell: impl Fn(WatchEvent<K>) -> Result<()>,
+) -> Result<()> {
+    let mut version = FROM_NOW.to_owned();
+    loop {
+        match events.try_next().await {
+            Ok(Some(WatchEvent::Error(status))) => bail!("a watch failed: {status:?}"),
+            Ok(Some(event)) => {
+                let newer = match &event {
+                    WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                        object.meta().resource_version.clone()
+                    }
+                    WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version.clone()),
+                    WatchEvent::Error(_) => None,
+                };
+                version = newer.unwrap_or(version);
+                tell(event)?;
+            }
+            ended => {
+                if let Err(error) = ended {
+                    eprintln!("a watch broke off: {error}");
+                }
+                events = watch(version.clone()).await?;
+            }
+        }
+    }
+}
+
+type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
 
 fn params() -> WatchParams {
     let (key, value) = LABEL;
