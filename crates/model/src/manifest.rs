@@ -5,6 +5,7 @@
 //! object itself is kept as canonical bytes, which are what the agent sends to the API server.
 
 mod head;
+mod rules;
 
 use std::{
     fmt,
@@ -20,9 +21,10 @@ use crate::{
     hash::ObjectHash,
     hook,
     kinds::{self, Scope},
-    name::{self, DNS_LABEL_RULE, DNS_SUBDOMAIN_RULE},
     substitute,
 };
+
+pub use rules::Problem;
 
 /// The largest manifest in canonical bytes: what etcd takes in one request by default (1.5 MiB), less room for
 /// what the API server adds to the object.
@@ -68,55 +70,6 @@ impl fmt::Display for ManifestId {
             None => write!(f, " {}", self.name),
         }
     }
-}
-
-/// What is wrong with one object.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// Not a mapping at all.
-    #[error("this is {0}, not a Kubernetes object: it needs apiVersion, kind and metadata.name")]
-    NotAnObject(&'static str),
-    /// A required text field is missing, empty or of another type.
-    #[error("`{0}` is missing or not a text")]
-    Missing(&'static str),
-    /// `generateName` instead of a name.
-    #[error("metadata.generateName makes a new object at every apply: give it a fixed metadata.name")]
-    GeneratedName,
-    /// A field that must be a text, or a map of texts, is not.
-    #[error("`{0}` must be {1}")]
-    WrongType(&'static str, &'static str),
-    /// A name that the API server would refuse.
-    #[error("{id}: {field} `{value}` is not valid: {rule}")]
-    InvalidName {
-        /// The object.
-        id: Box<ManifestId>,
-        /// The field's path.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-        /// The rule it breaks.
-        rule: &'static str,
-    },
-    /// A namespace on a kind that has none.
-    #[error("{0}: this kind is cluster-scoped: remove metadata.namespace")]
-    NamespaceOnClusterScoped(ManifestId),
-    /// Plaintext in a Secret.
-    #[error(
-        "{0}: a Secret with plaintext data must not enter the store: leave it out of the push and let the cluster \
-         make it (External Secrets, Sealed Secrets, cert-manager), or create it with kubectl"
-    )]
-    PlaintextSecret(ManifestId),
-    /// Larger than a cluster takes.
-    #[error("{id}: {bytes} bytes are more than a cluster stores in one object (at most {MAX_BYTES}): split it")]
-    TooLarge {
-        /// The object.
-        id: ManifestId,
-        /// Its canonical size.
-        bytes: usize,
-    },
-    /// Bytes that claim to be canonical and are not.
-    #[error("{0}: not in canonical form")]
-    NotCanonical(String),
 }
 
 /// One Kubernetes object as desired: checked, and in canonical form. Cheap to clone.
@@ -172,8 +125,8 @@ impl Manifest {
             object["metadata"]["namespace"] = Value::from(default_namespace);
             id.namespace = Some(default_namespace.to_owned());
         }
-        check_names(&id)?;
-        check(&id, &object)?;
+        rules::check_names(&id)?;
+        rules::check_content(&id, &object)?;
         let bytes = canonical::to_vec(&object);
         let manifest = Self::checked(id, api_version, bytes.into())?;
         Ok((manifest, object))
@@ -185,7 +138,7 @@ impl Manifest {
     /// [`Problem::NotCanonical`] unless the bytes are exactly the canonical form of an object that meets the rules.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, Problem> {
         if let Some((id, api_version)) = head::identify(bytes) {
-            check_names(&id)?;
+            rules::check_names(&id)?;
             return Self::checked(id, api_version, bytes.into());
         }
         Self::from_unusual(bytes)
@@ -196,8 +149,8 @@ impl Manifest {
         let object =
             canonical::from_slice_strict(bytes).map_err(|error| Problem::NotCanonical(format!("manifest: {error}")))?;
         let (id, api_version) = identify(&object)?;
-        check_names(&id)?;
-        check(&id, &object)?;
+        rules::check_names(&id)?;
+        rules::check_content(&id, &object)?;
         if canonical::to_vec(&object) != bytes {
             return Err(Problem::NotCanonical(id.to_string()));
         }
@@ -320,63 +273,6 @@ fn identify(object: &Value) -> Result<(ManifestId, String), Problem> {
         },
         api_version,
     ))
-}
-
-/// Checks the rules that are about names.
-fn check_names(id: &ManifestId) -> Result<(), Problem> {
-    let invalid = |field, value: &str, rule| {
-        Err(Problem::InvalidName {
-            id: Box::new(id.clone()),
-            field,
-            value: value.to_owned(),
-            rule,
-        })
-    };
-    if let Some(namespace) = &id.namespace {
-        if kinds::scope(&id.group, &id.kind) == Some(Scope::Cluster) {
-            return Err(Problem::NamespaceOnClusterScoped(id.clone()));
-        }
-        if !name::is_dns_label(namespace) {
-            return invalid("metadata.namespace", namespace, DNS_LABEL_RULE);
-        }
-    }
-    let (valid, rule) = match (id.group.as_str(), id.kind.as_str()) {
-        ("", "Namespace" | "Service") => (name::is_dns_label(&id.name), DNS_LABEL_RULE),
-        ("rbac.authorization.k8s.io", _) => (
-            !id.name.contains(['/', '%']) && id.name != "." && id.name != "..",
-            "it must not be `.` or `..` nor contain `/` or `%`",
-        ),
-        _ => (name::is_dns_subdomain(&id.name), DNS_SUBDOMAIN_RULE),
-    };
-    if !valid {
-        return invalid("metadata.name", &id.name, rule);
-    }
-    Ok(())
-}
-
-/// Checks the rules that are about what the object holds.
-fn check(id: &ManifestId, object: &Value) -> Result<(), Problem> {
-    for (field, label) in [("labels", "metadata.labels"), ("annotations", "metadata.annotations")] {
-        match metadata(object, field) {
-            None | Some(Value::Null) => {}
-            Some(Value::Object(map)) if map.values().all(Value::is_string) => {}
-            Some(_) => return Err(Problem::WrongType(label, "a map of texts (quote numbers and booleans)")),
-        }
-    }
-    let holds_data = |field: &str| {
-        object
-            .get(field)
-            .and_then(Value::as_object)
-            .is_some_and(|data| !data.is_empty())
-    };
-    if is_secret(&id.group, &id.kind) && (holds_data("data") || holds_data("stringData")) {
-        return Err(Problem::PlaintextSecret(id.clone()));
-    }
-    Ok(())
-}
-
-fn is_secret(group: &str, kind: &str) -> bool {
-    group.is_empty() && kind == "Secret"
 }
 
 fn metadata<'a>(object: &'a Value, field: &str) -> Option<&'a Value> {

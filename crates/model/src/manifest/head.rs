@@ -8,7 +8,7 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::{ManifestId, is_secret, split_api_version};
+use super::{ManifestId, rules::is_secret, split_api_version};
 use crate::canonical;
 
 #[derive(Deserialize)]
