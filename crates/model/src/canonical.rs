@@ -16,7 +16,7 @@ mod strict;
 use memchr::memmem;
 use serde_json::{Map, Number, Value};
 
-pub use plain::is_plainly_canonical;
+pub(crate) use plain::is_plainly_canonical;
 pub use strict::{Error, MAX_DEPTH, Strict, from_slice_strict};
 
 /// The canonical bytes of a document of ours.

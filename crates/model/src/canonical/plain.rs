@@ -7,8 +7,7 @@ const DIGITS: usize = 18;
 
 /// Are these the canonical bytes of a JSON value, and of the usual kind? `true` is certain. `false` is not: keys with
 /// escapes or beyond ASCII, fractions and huge integers may be canonical too, which reading and writing them shows.
-#[must_use]
-pub fn is_plainly_canonical(bytes: &[u8]) -> bool {
+pub(crate) fn is_plainly_canonical(bytes: &[u8]) -> bool {
     if std::str::from_utf8(bytes).is_err() {
         return false;
     }
