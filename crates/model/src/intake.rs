@@ -299,6 +299,10 @@ mod tests {
         let placed = read_placed(&[Arc::new(text("a.yaml", content))], "shop").unwrap();
         assert_eq!(**placed[0].value(), placed[0].manifest.value());
         assert_eq!(placed[0].value()["metadata"]["namespace"], "shop");
+        let mut moved = placed[0].clone();
+        moved.replace(read(&[text("b.yaml", content)], "elsewhere").unwrap().remove(0));
+        assert_eq!(moved.value()["metadata"]["namespace"], "elsewhere");
+        assert_eq!(moved.place("/data/a"), placed[0].place("/data/a"));
     }
 
     #[test]
