@@ -9,7 +9,7 @@ mod crowded;
 mod flapping;
 mod garbage;
 mod late;
-mod spread;
+mod shares;
 mod stage;
 mod stalled;
 mod wire;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use driftless_load::{
-    ChangeReport, Spread,
+    ChangeReport, Shares,
     figures::median,
     plot::{self, Series},
     typical,
@@ -93,15 +93,15 @@ async fn one_server(args: &Args, report: &mut Report) -> Result<(Vec<Cost>, Floo
 }
 
 /// What is spread over three servers, and held by three processes.
-struct Spreading {
+struct ThreeServers {
     stage: Stage,
-    spread: Spread,
+    shares: Shares,
     /// The other two servers.
     _replicas: Vec<Replica>,
     _holders: Vec<Running>,
 }
 
-impl Spreading {
+impl ThreeServers {
     /// Starts all of them. Nobody has joined yet.
     async fn begin(args: &Args, agents: usize) -> Result<Self> {
         let stage = Stage::open().await?;
@@ -122,10 +122,10 @@ impl Spreading {
             first += count;
         }
         let pids = std::iter::once(stage.pid()).chain(replicas.iter().map(|replica| replica.server.pid()));
-        let spread = Spread::prepare(&stage.target, &stage.channel, args.size, shares, pids.collect()).await?;
+        let shares = Shares::prepare(&stage.target, &stage.channel, args.size, shares, pids.collect()).await?;
         Ok(Self {
             stage,
-            spread,
+            shares,
             _replicas: replicas,
             _holders: holders,
         })
@@ -135,17 +135,17 @@ impl Spreading {
 /// A third on each server, held by a process of its own. One process cannot hold as many bare connections either: the
 /// floor is as much for each client as measured with fewer.
 async fn three_servers(args: &Args, agents: usize, floor: Floor, report: &mut Report) -> Result<Cost> {
-    let mut fleet = Spreading::begin(args, agents).await?;
+    let mut fleet = ThreeServers::begin(args, agents).await?;
     eprintln!("{agents} clusters join");
-    fleet.spread.recruit().await?;
+    fleet.shares.recruit().await?;
     eprintln!("opening {agents} streams");
     let what = format!("{agents} agents on {SERVERS} servers");
-    let opened = fleet.spread.open().await?;
+    let opened = fleet.shares.open().await?;
     report.add(format!("{what}: all streams opened"), opened, "ms", None, None);
-    fleet.spread.change().await?;
+    fleet.shares.change().await?;
     let (mut found, mut delays, mut behind) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=args.changes {
-        let change = fleet.spread.change().await?;
+        let change = fleet.shares.change().await?;
         ensure!(change.report.verified == agents, "an agent is ahead of the others");
         eprintln!("change {number}: {:.0} ms", change.report.milliseconds.max);
         let last = |share: &[f64]| share.iter().copied().fold(0.0, f64::max);

@@ -10,7 +10,7 @@
 //! - [`fleet`]: a task per member that keeps its stream (`stream`, over `dial`) open; what each has verified, and when,
 //!   is on a [`board`];
 //! - [`Held`]: such a fleet with somebody who pushes (`releases`), step by step;
-//! - [`share`]: a part of a fleet that is held by another process, and [`Spread`]: several of them with somebody who
+//! - [`share`]: a part of a fleet that is held by another process, and [`Shares`]: several of them with somebody who
 //!   pushes, for more streams than one process may open files;
 //! - [`workload`]: what is pushed, of the size asked for;
 //! - [`frame`]: messages as a stream carries them, for whoever opens one by hand ([`Dial`]);
@@ -37,7 +37,7 @@ pub mod process;
 mod releases;
 mod report;
 pub mod share;
-mod spread;
+mod shares;
 mod stream;
 pub mod workload;
 
@@ -50,4 +50,4 @@ pub use held::{Held, Holding};
 pub use open_files::{at_least, raise_limit};
 pub use report::{ChangeReport, Joined, Late, Reached, Reconnected, Report, ServerUse, StreamReport};
 pub use share::Share;
-pub use spread::{Spread, Spreading};
+pub use shares::{SharedChange, Shares};

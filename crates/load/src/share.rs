@@ -2,7 +2,7 @@
 //!
 //! That process [holds](hold()) its streams and pushes nothing. It is told by whoever started it, over a connection of
 //! loopback and step by step, what to do and what to wait for ([`Order`]), and answers what came of it ([`Verified`]):
-//! one line of JSON each. [`Share`] is the end of who orders; [`Spread`](crate::Spread) several of them, with somebody who
+//! one line of JSON each. [`Share`] is the end of who orders; [`Shares`](crate::Shares) several of them, with somebody who
 //! pushes. When agents had verified something is told since a [`Moment`], which all of them understand alike.
 
 mod hold;

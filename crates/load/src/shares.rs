@@ -8,7 +8,7 @@ use driftless_model::name::ChannelName;
 
 use crate::{
     ChangeReport, Error, Share,
-    figures::{Spread as Delays, median},
+    figures::{Spread, median},
     moment::Moment,
     process,
     releases::Releases,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Shares of a fleet, with somebody who pushes.
-pub struct Spread {
+pub struct Shares {
     releases: Releases,
     shares: Vec<Share>,
     /// The servers' processes, on this machine.
@@ -26,14 +26,14 @@ pub struct Spread {
 
 /// What a change was like.
 #[derive(Debug, Default)]
-pub struct Spreading {
+pub struct SharedChange {
     /// Over all shares.
     pub report: ChangeReport,
     /// When the agents of each share had verified it, in milliseconds since the push was acknowledged.
     pub delays: Vec<Vec<f64>>,
 }
 
-impl Spread {
+impl Shares {
     /// Pushes a first version to one of the servers, by its `target`. No stream is open yet.
     ///
     /// # Errors
@@ -72,14 +72,14 @@ impl Spread {
     pub async fn open(&mut self) -> Result<f64, Error> {
         let (sequence, since) = (self.sequence, Moment::now());
         let opened = try_join_all(self.shares.iter_mut().map(|share| share.open(sequence, since))).await?;
-        Ok(Delays::of(&milliseconds(&opened).concat()).max)
+        Ok(Spread::of(&milliseconds(&opened).concat()).max)
     }
 
     /// Pushes the next version; returns when all have verified it.
     ///
     /// # Errors
     /// When the push fails, and those of the shares.
-    pub async fn change(&mut self) -> Result<Spreading, Error> {
+    pub async fn change(&mut self) -> Result<SharedChange, Error> {
         let bundle = self.releases.make()?;
         let before = self.cpu();
         let pushed = self.releases.push(bundle).await?;
@@ -96,14 +96,14 @@ impl Spread {
         let report = ChangeReport {
             sequence,
             verified: delays.iter().map(Vec::len).sum(),
-            milliseconds: Delays::of(&delays.concat()),
+            milliseconds: Spread::of(&delays.concat()),
             push_milliseconds: pushed.acknowledged.duration_since(pushed.begun).as_secs_f64() * 1e3,
             bytes_per_agent: median(&received),
             counted_milliseconds: None,
             most_bytes: received.iter().copied().fold(0.0, f64::max),
             server_cpu_microseconds: cpu.map(|seconds| seconds * 1e6 / received.len().max(1) as f64),
         };
-        Ok(Spreading { report, delays })
+        Ok(SharedChange { report, delays })
     }
 
     /// Processor seconds of all servers, where all can be read.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use driftless_load::{Share, Spread, fleet, share};
+use driftless_load::{Share, Shares, fleet, share};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::stage::{SOON, Stage};
@@ -36,14 +36,14 @@ async fn shares_verify_what_one_pushes_for_all() -> Result<()> {
         shares.push(Share::connect(address).await?);
     }
     let servers = vec![stage.server().pid()];
-    let mut spread = Spread::prepare(&stage.target, &stage.channel, 20_000, shares, servers).await?;
-    spread.recruit().await?;
+    let mut fleet = Shares::prepare(&stage.target, &stage.channel, 20_000, shares, servers).await?;
+    fleet.recruit().await?;
     let clusters = stage.client.clusters(None).await?;
     let names: BTreeSet<_> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     ensure!(names.len() == 8 && names.contains("crowd-00008"), "{names:?}");
-    ensure!(spread.open().await? > 0.0, "opening streams takes time");
+    ensure!(fleet.open().await? > 0.0, "opening streams takes time");
     for _ in 0..2 {
-        let change = spread.change().await?;
+        let change = fleet.change().await?;
         let counted: Vec<_> = change.delays.iter().map(Vec::len).collect();
         ensure!(counted == AGENTS && change.report.verified == 8, "{change:?}");
         let (last, all) = (change.report.milliseconds.max, change.delays.concat());
@@ -53,7 +53,7 @@ async fn shares_verify_what_one_pushes_for_all() -> Result<()> {
         ensure!(bytes > 0.0 && bytes < 2000.0, "{change:?}");
         ensure!(change.report.server_cpu_microseconds.is_some(), "{change:?}");
     }
-    drop(spread);
+    drop(fleet);
     while let Some(ended) = holders.join_next().await {
         ended??;
     }
