@@ -63,15 +63,15 @@ pub(crate) async fn start(
     Ok((process, share))
 }
 
-/// Holds a share until whoever started it is gone; `None` where that is not the task.
-pub(crate) async fn hold(args: &Args) -> Result<Option<()>> {
+/// Holds a share until whoever started it is gone. Says whether that was the task.
+pub(crate) async fn hold(args: &Args) -> Result<bool> {
     let Task {
         share: Some(first),
         server: Some(server),
         channel: Some(channel),
     } = args.task.clone()
     else {
-        return Ok(None);
+        return Ok(false);
     };
     let data = args
         .data
@@ -95,5 +95,5 @@ pub(crate) async fn hold(args: &Args) -> Result<Option<()>> {
     println!("holding at {}", listener.local_addr()?.port());
     let (control, _) = listener.accept().await?;
     share::hold(holding, control).await?;
-    Ok(Some(()))
+    Ok(true)
 }

@@ -136,7 +136,7 @@ fn main() -> Result<()> {
     if let (Some(kind), Some(data)) = (args.floor, &args.data) {
         return runtime.block_on(floor::serve::serve(kind, data));
     }
-    if runtime.block_on(generator::hold(&args))?.is_some() {
+    if runtime.block_on(generator::hold(&args))? {
         return Ok(());
     }
     runtime.block_on(measure(&args))
