@@ -150,6 +150,15 @@ fn with_data(data: Value) -> Arc<View> {
     view(&[("shop", &[namespace("shop"), map])])
 }
 
+/// Has what others put beside our data wanted by a new reconciler: it is told as a conflict, and stays theirs.
+async fn extra_is_theirs(cluster: &driftless_sim::Cluster, other: &Other, wanted: Arc<View>) {
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(wanted);
+    until_told_of(&running, ".data.extra").await;
+    let map = other.get(&config_map("a", "")).await.unwrap();
+    assert_eq!(map["data"]["extra"], "theirs");
+}
+
 #[tokio::test(start_paused = true)]
 async fn field_that_others_set_before_we_wanted_it_is_theirs_after_a_restart_too() {
     let (cluster, other) = simulated();
@@ -160,15 +169,7 @@ async fn field_that_others_set_before_we_wanted_it_is_theirs_after_a_restart_too
     let theirs = json!({"data": {"extra": "theirs"}});
     other.patch(&config_map("a", ""), theirs).await;
 
-    let running = Running::start(cluster.client());
-    running
-        .handle
-        .set_desired(with_data(json!({"key": "1", "extra": "ours"})));
-    until_told_of(&running, ".data.extra").await;
-    assert_eq!(
-        other.get(&config_map("a", "")).await.unwrap()["data"]["extra"],
-        "theirs"
-    );
+    extra_is_theirs(&cluster, &other, with_data(json!({"key": "1", "extra": "ours"}))).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,15 +194,7 @@ async fn without_its_record_what_others_had_before_our_last_apply_is_theirs() {
     running.stop().await;
     lose_record(&other).await;
 
-    let running = Running::start(cluster.client());
-    running
-        .handle
-        .set_desired(with_data(json!({"key": "2", "extra": "ours"})));
-    until_told_of(&running, ".data.extra").await;
-    assert_eq!(
-        other.get(&config_map("a", "")).await.unwrap()["data"]["extra"],
-        "theirs"
-    );
+    extra_is_theirs(&cluster, &other, with_data(json!({"key": "2", "extra": "ours"}))).await;
 }
 
 fn maps(count: usize) -> Vec<Value> {
