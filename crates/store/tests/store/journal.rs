@@ -9,6 +9,7 @@ use driftless_model::{event::Event, fleet::Expected, hash::ObjectHash};
 use driftless_store::{Bucket, Error, journal::Settings, verify};
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     faults::{Faulty, PutFault},
@@ -56,17 +57,23 @@ fn nonce(entry: &[u8]) -> String {
     nonce
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn others_are_followed_at_the_pace_that_is_asked_for() {
     let (_, bucket) = memory();
     let follower = Running::open(&bucket, blind("one"), 1).await.unwrap();
     let writer = Running::open(&bucket, blind("other"), 2).await.unwrap();
+    // It has looked once, as it began.
+    sleep(Duration::from_secs(1)).await;
     let seq = writer.submit(create("prod")).await.unwrap().seq;
+    sleep(Duration::from_secs(60)).await;
     let mut states = follower.journal.state();
-    follower.journal.poll_every(Duration::from_millis(1));
+    assert!(states.borrow().tip.seq < seq, "it looked though it was not time");
+    follower.journal.poll_every(Duration::from_secs(10));
     let followed = states.wait_for(|state| state.tip.seq == seq);
-    let followed = tokio::time::timeout(Duration::from_secs(30), followed).await;
-    followed.expect("it is followed").unwrap();
+    timeout(Duration::from_secs(30), followed)
+        .await
+        .expect("it is followed")
+        .unwrap();
     follower.stop().await.unwrap();
     writer.stop().await.unwrap();
 }

@@ -97,6 +97,8 @@ fn keys_are_forgotten_by_age_and_by_number() {
     let read: Recent = serde_json::from_str(&serde_json::to_string(&recent).unwrap()).unwrap();
     assert_eq!(read, recent);
     assert_eq!(read.get(&done(MAX_REMEMBERED).key.nonce), Some(&done(MAX_REMEMBERED)));
+    assert!(recent.insert(done(0)), "it was forgotten");
+    assert_eq!(recent.get(&done(0).key.nonce), Some(&done(0)));
 }
 
 #[test]
