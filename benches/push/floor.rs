@@ -1,10 +1,12 @@
 //! What no push can do without: reading and parsing the files, hashing the canonical bytes and, of what is new,
-//! compressing them; on all cores, with the same parser, and nothing else.
+//! compressing them; on all cores, with the same parser, and nothing else. In a process of its own, as a push is: one
+//! that had done it before would have its memory already.
 
 use std::{
     fs,
     num::NonZero,
     path::PathBuf,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use driftless_model::{
     bundle::Bundle,
     hash::ObjectHash,
@@ -22,7 +24,7 @@ use driftless_model::{
 use driftless_tests::child;
 use serde::Serialize;
 
-use crate::repository::Repository;
+use crate::repository::{self, Repository};
 
 /// As the client does.
 const LEVEL: i32 = 3;
@@ -34,22 +36,45 @@ pub(crate) struct Least {
     pub(crate) processor: f64,
 }
 
-/// Does it once.
+/// Which part of it a process does.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Task {
+    /// The folder of a repository
+    #[arg(long, hide = true)]
+    floor: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    compress: bool,
+}
+
+/// Has a process do it once.
 pub(crate) fn measure(repository: &Repository, compress: bool) -> Result<Least> {
-    let used = child::cpu_time(std::process::id())?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--floor").arg(repository.folder()).stdin(Stdio::null());
+    if compress {
+        command.arg("--compress");
+    }
+    let used = child::children_cpu_time()?;
     let begin = Instant::now();
-    once(repository, compress)?;
+    let status = command.status()?;
     let wall = begin.elapsed().as_secs_f64();
-    let processor = (child::cpu_time(std::process::id())? - used).as_secs_f64();
+    ensure!(status.success(), "{command:?}: {status}");
+    let processor = (child::children_cpu_time()? - used).as_secs_f64();
     Ok(Least { wall, processor })
 }
 
-fn once(repository: &Repository, compress: bool) -> Result<()> {
+/// Does it, where that is the task of this process. Says whether it was.
+pub(crate) fn perform(task: &Task) -> Result<bool> {
+    let Some(folder) = &task.floor else { return Ok(false) };
+    once(&repository::components(folder)?, task.compress)?;
+    Ok(true)
+}
+
+fn once(components: &[(String, Vec<PathBuf>)], compress: bool) -> Result<()> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let next = AtomicUsize::new(0);
     let worker = || -> Result<usize> {
         let mut bytes = 0;
-        while let Some((name, files)) = repository.components.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some((name, files)) = components.get(next.fetch_add(1, Ordering::Relaxed)) {
             bytes += component(name, files, compress)?;
         }
         Ok(bytes)

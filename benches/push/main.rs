@@ -38,6 +38,8 @@ struct Args {
     /// Write the figures to this file as JSON too
     #[arg(long, env = "DRIFTLESS_BENCH_JSON", value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    task: floor::Task,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -81,7 +83,10 @@ struct Report {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let mut repository = Repository::write(args.components, args.manifests)?;
+    if floor::perform(&args.task)? {
+        return Ok(());
+    }
+    let repository = Repository::write(args.components, args.manifests)?;
     let program = programs::release("driftless-cli", "driftless")?;
     let mut stage = Stage::open(&program)?;
     // Not counted: the first run of a program reads it from the disk.

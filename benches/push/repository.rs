@@ -1,16 +1,18 @@
 //! A repository such as a platform team has: a folder per component, a file per object, and a `driftless.yaml`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use driftless_tests::child;
 use tempfile::TempDir;
 
 /// Written to disk.
 pub(crate) struct Repository {
     home: TempDir,
-    /// The folders of the components, each with its files.
-    pub(crate) components: Vec<(String, Vec<PathBuf>)>,
+    components: usize,
     pub(crate) manifests: usize,
     pub(crate) bytes: usize,
 }
@@ -20,25 +22,21 @@ impl Repository {
     pub(crate) fn write(components: usize, manifests: usize) -> Result<Self> {
         let home = child::scratch("repository")?;
         let mut repository = Self {
-            components: Vec::new(),
+            components,
             manifests,
             bytes: 0,
             home,
         };
         for number in 0..components {
-            let name = format!("app-{number:03}");
+            let name = name(number);
             let share = manifests / components + usize::from(number < manifests % components);
             let folder = repository.home.path().join("apps").join(&name);
             fs::create_dir_all(&folder)?;
-            let mut files = Vec::new();
             for index in 0..share {
                 let text = object(&name, index, "1.0.0");
                 repository.bytes += text.len();
-                let file = folder.join(format!("{index:02}.yaml"));
-                fs::write(&file, text)?;
-                files.push(file);
+                fs::write(folder.join(file(index)), text)?;
             }
-            repository.components.push((name, files));
         }
         let listed = "version: 1\nchannel: prod\ncomponents:\n- path: apps/*\n";
         fs::write(repository.home.path().join("driftless.yaml"), listed)?;
@@ -46,18 +44,41 @@ impl Repository {
     }
 
     /// Where it is.
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.home.path()
     }
 
     /// Gives one Deployment a new image.
-    pub(crate) fn change_one(&mut self, run: usize) -> Result<()> {
-        let (name, files) = &self.components[run % self.components.len()];
-        Ok(fs::write(
-            &files[DEPLOYMENT],
-            object(name, DEPLOYMENT, &format!("1.0.{}", run + 1)),
-        )?)
+    pub(crate) fn change_one(&self, run: usize) -> Result<()> {
+        let name = name(run % self.components);
+        let file = self.folder().join("apps").join(&name).join(file(DEPLOYMENT));
+        Ok(fs::write(file, object(&name, DEPLOYMENT, &format!("1.0.{}", run + 1)))?)
     }
+}
+
+/// A component, and the folder of it.
+fn name(component: usize) -> String {
+    format!("app-{component:03}")
+}
+
+/// The file of an object.
+fn file(index: usize) -> String {
+    format!("{index:02}.yaml")
+}
+
+/// The folders of the components below `repository`, each with its files.
+pub(crate) fn components(repository: &Path) -> Result<Vec<(String, Vec<PathBuf>)>> {
+    let sorted = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+        let mut paths = entries.collect::<Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    };
+    let named = |folder: PathBuf| {
+        let name = folder.file_name().context("a folder has a name")?;
+        Ok((name.to_string_lossy().into_owned(), sorted(&folder)?))
+    };
+    sorted(&repository.join("apps"))?.into_iter().map(named).collect()
 }
 
 /// Which of every four objects is the Deployment.
