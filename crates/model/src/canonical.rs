@@ -13,6 +13,8 @@
 mod plain;
 mod strict;
 
+use std::sync::OnceLock;
+
 use memchr::memmem;
 use serde_json::{Map, Number, Value};
 
@@ -35,10 +37,30 @@ pub fn to_vec(value: &Value) -> Vec<u8> {
     out
 }
 
-/// Is `text` anywhere in these canonical bytes? A look that spares parsing what cannot be concerned.
-#[must_use]
-pub fn mentions(canonical: &[u8], text: &str) -> bool {
-    memmem::find(canonical, text.as_bytes()).is_some()
+/// A text that is looked for in canonical bytes again and again: a look that spares parsing what cannot be concerned.
+#[derive(Debug)]
+pub struct Mark {
+    text: &'static str,
+    /// To prepare it takes as long as to look through a short manifest.
+    finder: OnceLock<memmem::Finder<'static>>,
+}
+
+impl Mark {
+    /// Of this text.
+    #[must_use]
+    pub const fn new(text: &'static str) -> Self {
+        Self {
+            text,
+            finder: OnceLock::new(),
+        }
+    }
+
+    /// Is it anywhere in these bytes?
+    #[must_use]
+    pub fn is_in(&self, canonical: &[u8]) -> bool {
+        let finder = self.finder.get_or_init(|| memmem::Finder::new(self.text));
+        finder.find(canonical).is_some()
+    }
 }
 
 /// Appends the canonical bytes of `value` to `out`.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::canonical;
+use crate::canonical::Mark;
 
 /// Holds paths, separated by commas or line breaks.
 pub const ANNOTATION: &str = "driftless.dev/ignore-fields";
@@ -90,7 +90,8 @@ impl fmt::Display for Path {
 
 /// Could there be anything to read in an object of these bytes? Most have nothing, and need not be parsed.
 pub fn is_concerned(bytes: &[u8]) -> bool {
-    canonical::mentions(bytes, ANNOTATION) || canonical::mentions(bytes, INJECTED)
+    static MARKS: [Mark; 2] = [Mark::new(ANNOTATION), Mark::new(INJECTED)];
+    MARKS.iter().any(|mark| mark.is_in(bytes))
 }
 
 /// The fields of an object that others decide.

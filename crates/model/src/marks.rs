@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::canonical;
+use crate::canonical::Mark;
 
 /// Annotations that keep an object when it leaves the desired state.
 const KEEP: &[(&str, &[&str])] = &[
@@ -105,7 +105,8 @@ impl Unknown {
 
 /// Could an object of these bytes have annotations of ours? Most have none, and need not be parsed.
 pub fn is_concerned(bytes: &[u8]) -> bool {
-    canonical::mentions(bytes, OURS)
+    static MARK: Mark = Mark::new(OURS);
+    MARK.is_in(bytes)
 }
 
 /// The annotations of ours on a manifest that ask for nothing there is.

@@ -5,13 +5,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use super::{Header, decode_header};
-use crate::{
-    canonical,
-    manifest::{Manifest, ManifestId, split_api_version},
-};
+use crate::manifest::{Manifest, ManifestId, split_api_version};
 
 /// How many objects differ between two versions of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,8 +49,9 @@ pub fn ids(bytes: &[u8]) -> Vec<ManifestId> {
 pub fn find(bytes: &[u8], wanted: &ManifestId) -> Option<Manifest> {
     // Reading every line to compare its id costs ten times as much as looking for the name first.
     let name = serde_json::to_string(&wanted.name).ok()?;
+    let name = memmem::Finder::new(&name);
     let line = manifests(bytes)
-        .filter(|line| canonical::mentions(line, &name))
+        .filter(|line| name.find(line).is_some())
         .find(|line| id(line).as_ref() == Some(wanted))?;
     Manifest::from_canonical(line).ok()
 }
