@@ -23,8 +23,9 @@ pub(crate) struct Index<'a> {
 impl<'a> Index<'a> {
     /// Of objects that [`Index::reads`] it helps to have been read, on all cores.
     pub(crate) fn new(objects: impl IntoIterator<Item = &'a Object>) -> Self {
+        let objects = objects.into_iter();
         let mut index = Self {
-            objects: HashMap::new(),
+            objects: HashMap::with_capacity(objects.size_hint().0),
             pods: BTreeMap::new(),
             endpoints: BTreeSet::new(),
         };

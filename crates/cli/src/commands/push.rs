@@ -146,7 +146,6 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
         Some("none") => Some(Parent::Empty),
         Some(text) => Some(Parent::Snapshot(resolve::object(&client, text).await?)),
     };
-    let source = provenance::of(&desired.paths);
     let (bundles, checked): (Vec<_>, Vec<_>) = desired
         .components
         .into_iter()
@@ -166,7 +165,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<Outcome> {
             known: before.components.values().copied().collect(),
             expected_parent,
             message,
-            source,
+            source: provenance::of(&desired.paths),
             idempotency_key: None,
         };
         let pushed = client.push(push, show_progress).await;
