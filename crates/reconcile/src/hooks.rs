@@ -70,6 +70,11 @@ impl Run {
         }
     }
 
+    /// The run after this one. It installs if this one did and failed before anything was applied.
+    pub(crate) fn next_run(&self, id: u64, version: ObjectHash) -> Self {
+        Self::new(id, version, self.install && self.stage == Stage::Before)
+    }
+
     /// What the live object of a hook is marked with.
     pub(crate) fn mark(&self, phase: Phase) -> String {
         format!("{:016x}-{phase:?}", self.id)
@@ -243,6 +248,15 @@ mod tests {
         assert_eq!(run.active(&hooks), [(Phase::SyncFail, &ids[2])]);
         assert!(run.advance(&hooks, true));
         assert_eq!((run.stage, run.active(&hooks)), (Stage::Over, Vec::new()));
+    }
+
+    #[test]
+    fn what_failed_before_anything_was_applied_has_installed_nothing() {
+        let mut run = run();
+        assert!(run.next_run(8, run.version).install);
+        run.advance(&[], false);
+        assert_eq!(run.stage, Stage::Objects);
+        assert!(!run.next_run(8, run.version).install);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::{app::App, failure::Outcome};
 /// Have clusters look at everything anew, and try at once what failed
 ///
 /// Agents do that by themselves whenever something changes; this is for whoever does not want to wait for the next try.
-/// Every object is compared with what the API server has; one that is as it should be is not written.
+/// Every object is compared with what the API server has; one that is as it should be is not written. Where a hook
+/// failed, all hooks of its version run anew.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Clusters

@@ -41,10 +41,11 @@ impl Engine {
             (Some(hooks), _) if hooks.run.version == version => *hooks,
             (None, Some(run)) if run.version == version => Hooks::new(run, true, now),
             (hooks, last) => {
-                let last = hooks.map(|hooks| hooks.run).or(last);
-                // What failed before anything was applied has installed nothing.
-                let install = last.map_or(!was_applied, |run| run.install && run.stage == Stage::Before);
-                Hooks::new(Run::new(id, version, install), false, now)
+                let run = match hooks.map(|hooks| hooks.run).or(last) {
+                    Some(last) => last.next_run(id, version),
+                    None => Run::new(id, version, !was_applied),
+                };
+                Hooks::new(run, false, now)
             }
         };
         hooks.keys = keys;
@@ -53,6 +54,22 @@ impl Engine {
         }
         component.hooks = Some(Box::new(hooks));
         self.hooks_due.insert(key);
+    }
+
+    /// Somebody asked for another look: where hooks failed, their version runs all of its hooks anew.
+    pub(super) fn run_again_what_failed(&mut self, key: ComponentKey) {
+        let (id, now) = (self.rng.next_u64(), (self.clock)());
+        let Some(hooks) = &mut self.state.component_mut(key).hooks else {
+            return;
+        };
+        if hooks.run.failed.is_none() {
+            return;
+        }
+        let keys = std::mem::take(&mut hooks.keys);
+        **hooks = Hooks::new(hooks.run.next_run(id, hooks.run.version), false, now);
+        hooks.keys = keys;
+        self.hooks_due.insert(key);
+        self.record_now(key);
     }
 
     /// Takes in what became of hooks, and goes on.
@@ -270,7 +287,7 @@ pub(super) fn problems(state: &State, key: ComponentKey, component: &Component) 
             Phase::Sync | Phase::PostSync | Phase::SyncFail => "the version's objects stay applied",
         };
         let message = format!(
-            "{:?} hook failed: {}: {so}; hooks run once per version: push one that works",
+            "{:?} hook failed: {}: {so}; push a version that works, or run all of its hooks anew with `driftless reconcile`",
             failed.phase, failed.why
         );
         return vec![told(failed.id.clone(), "HookFailed", message)];

@@ -87,13 +87,15 @@ impl Engine {
         self.telling.changed();
     }
 
-    /// Forgets all delays, and has every kind listed anew, so that each object is compared with what is there.
+    /// Forgets all delays and failed hooks, and has every kind listed anew, so that each object is compared with what is
+    /// there.
     fn reconcile_all(&mut self) {
         tracing::info!("looking at everything anew, as was asked for");
         for key in self.state.component_keys() {
             let component = self.state.component_mut(key);
             component.parent_retry = None;
             component.parent_failures = 0;
+            self.run_again_what_failed(key);
         }
         for key in self.state.kind_keys() {
             let kind = self.state.kind_mut(key);

@@ -1,9 +1,11 @@
 //! What runs once per version: before everything else, along with it, after it, and when it failed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use driftless_model::orders::{Order, Orders};
 use driftless_reconcile::Report;
 use driftless_sim::Cluster;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::rig::*;
@@ -136,6 +138,48 @@ async fn failed_presync_stops_its_component_alone_until_another_version() {
     assert_eq!(written(&cluster), [""; 0]);
     running.converge(&of("a:2")).await;
     assert!(other.get(&config_map("a", "")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_that_failed_run_anew_when_somebody_asks_for_another_look() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let asked: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let mut orders = Orders::default();
+    let mut ask = || {
+        orders = Order::Reconcile.apply(&orders, "ann", asked);
+        running.handle.set_orders(Arc::new(orders.clone()));
+    };
+    // It ends when somebody sees to it.
+    let containers = |image: &str| json!({"containers": [{"name": "a", "image": image}]});
+    let migrate = json!({"apiVersion": "v1", "kind": "Pod", "spec": containers("a:broken"),
+        "metadata": {"name": "migrate", "namespace": "shop", "annotations": {"argocd.argoproj.io/hook": "PreSync"}}});
+    let setup = json!({"helm.sh/hook": "pre-install", "helm.sh/hook-weight": "1"});
+    let setup = job("setup", "a:1", &setup);
+    let shop = [config_map("a", "1"), migrate.clone(), setup.clone()];
+    let shop = view(&[("shop", &shop), ("ground", &[namespace("shop")])]);
+    running.handle.set_desired(shop.clone());
+    let is = |report: &Report, reason: &str| report.components.len() == 2 && has(report, "shop", reason);
+    for times in 0..2 {
+        running.until("running", |report| is(report, "WaitingForHook")).await;
+        assert!(other.get(&migrate).await.is_some(), "not made again ({times})");
+        other.delete(&migrate).await;
+        let report = running.until("failed", |report| is(report, "HookFailed")).await;
+        let told = problem(&report, "shop").unwrap();
+        assert!(told.message.contains("`driftless reconcile`"), "{told:?}");
+        ask();
+    }
+    running.until("running", |report| is(report, "WaitingForHook")).await;
+    other.patch(&migrate, json!({"spec": containers("a:1")})).await;
+    running.until("converged", |report| is_converged(report, &shop)).await;
+    // Nothing had been applied before, so this was an installation still.
+    assert!(other.get(&setup).await.is_some());
+
+    // What has worked does not run again.
+    cluster.forget_requests();
+    ask();
+    time_passes(Duration::from_secs(60)).await;
+    assert_eq!(written(&cluster), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
