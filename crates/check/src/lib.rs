@@ -39,7 +39,7 @@ use custom::Definitions;
 use kinds::Kind;
 use object::Object;
 use references::Index;
-use schema::Catalog;
+use schema::Shipped;
 use structure::Fault;
 
 /// Why something here cannot be done at all.
@@ -70,7 +70,7 @@ struct Version {
     /// That the clusters run.
     of_clusters: Minor,
     /// Whose kinds are known: the nearest.
-    catalog: &'static Catalog,
+    known: &'static Shipped,
     /// Whether the clusters may know kinds and fields that the catalog does not.
     may_know_more: bool,
 }
@@ -86,16 +86,17 @@ impl Checks {
         }
         let mut notes = Vec::new();
         let versions = asked.into_iter().map(|of_clusters| {
-            let (nearest, catalog) = Catalog::nearest(of_clusters);
-            if nearest != of_clusters {
+            let known = Shipped::nearest(of_clusters);
+            if known.version != of_clusters {
+                let nearest = known.version;
                 notes.push(format!(
                     "Kubernetes {of_clusters} is not known here: checked as {nearest}"
                 ));
             }
             Version {
                 of_clusters,
-                catalog,
-                may_know_more: nearest < of_clusters,
+                known,
+                may_know_more: known.version < of_clusters,
             }
         });
         let versions = versions.collect();
@@ -121,10 +122,17 @@ impl Checks {
     pub fn run(&self, pushed: &[Placed]) -> Vec<Finding> {
         let objects: Vec<_> = pushed.iter().map(Object::pushed).collect();
         let definitions = Definitions::of(&objects);
-        let index = Index::new(self.known.iter().chain(&objects));
-        let found = pushed.par_iter().zip(&objects).flat_map_iter(|(placed, object)| {
+        let structure = || -> Vec<Vec<Fault>> {
+            let faults = objects
+                .par_iter()
+                .map(|object| self.structure(&definitions, &object.manifest, object.value()));
+            faults.collect()
+        };
+        // One core makes the index, while the others begin.
+        let (index, structure) = rayon::join(|| Index::new(self.known.iter().chain(&objects)), structure);
+        let objects = pushed.par_iter().zip(&objects).zip(structure);
+        let found = objects.flat_map_iter(|((placed, object), mut faults)| {
             let (manifest, object) = (&object.manifest, object.value());
-            let mut faults = self.structure(&definitions, manifest, object);
             faults.extend(references::faults(&index, manifest, object));
             faults.into_iter().map(|fault| Finding {
                 severity: fault.severity,
@@ -185,16 +193,15 @@ impl Checks {
 impl Version {
     /// `definitions` of custom kinds go before those behind them.
     fn faults(&self, definitions: [&Definitions; 2], manifest: &Manifest, object: &Value) -> Vec<Fault> {
-        let custom = definitions
-            .iter()
-            .find_map(|one| one.check(self.catalog, manifest, object));
+        let catalog = self.known.catalog();
+        let custom = definitions.iter().find_map(|one| one.check(catalog, manifest, object));
         if let Some(faults) = custom {
             return faults;
         }
-        let (kind, fault) = kinds::look_up(self.catalog, self.of_clusters, manifest);
+        let (kind, fault) = kinds::look_up(catalog, self.of_clusters, manifest);
         let mut faults: Vec<_> = fault.into_iter().collect();
         if let Kind::BuiltIn(schema) = kind {
-            faults.extend(structure::built_in(&self.catalog.definitions, schema, object));
+            faults.extend(structure::built_in(&catalog.definitions, schema, object));
         }
         if self.may_know_more {
             for fault in &mut faults {

@@ -82,8 +82,10 @@ static CATALOGS: [Shipped; 3] = [
     Shipped::new(36, include_bytes!("../schemas/v1.36.json.zst")),
 ];
 
-struct Shipped {
-    version: Minor,
+/// The built-in kinds of one Kubernetes version, as this program has them with it.
+#[derive(Debug)]
+pub(crate) struct Shipped {
+    pub(crate) version: Minor,
     packed: &'static [u8],
     catalog: OnceLock<Catalog>,
 }
@@ -95,6 +97,22 @@ impl Shipped {
             packed,
             catalog: OnceLock::new(),
         }
+    }
+
+    /// Those of `version`, or of the known version nearest to it.
+    pub(crate) fn nearest(version: Minor) -> &'static Self {
+        CATALOGS
+            .iter()
+            .min_by_key(|shipped| shipped.version.distance(version))
+            .expect("there are shipped versions")
+    }
+
+    /// All of them. To read them when they are first asked for takes some milliseconds.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        self.catalog.get_or_init(|| {
+            let json = zstd::decode_all(self.packed).expect("the shipped schemas are zstd: a test reads them all");
+            serde_json::from_slice(&json).expect("the shipped schemas are readable: a test reads them all")
+        })
     }
 }
 
@@ -196,19 +214,6 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// The catalog of `version`, or of the known version nearest to it.
-    pub(crate) fn nearest(version: Minor) -> (Minor, &'static Self) {
-        let shipped = CATALOGS
-            .iter()
-            .min_by_key(|shipped| shipped.version.distance(version))
-            .expect("there are shipped versions");
-        let catalog = shipped.catalog.get_or_init(|| {
-            let json = zstd::decode_all(shipped.packed).expect("the shipped schemas are zstd: a test reads them all");
-            serde_json::from_slice(&json).expect("the shipped schemas are readable: a test reads them all")
-        });
-        (shipped.version, catalog)
-    }
-
     /// The type of a built-in kind.
     pub(crate) fn kind(&self, api_version: &str, kind: &str) -> Option<&Schema> {
         self.definitions.get(self.kinds.get(api_version)?.get(kind)?)

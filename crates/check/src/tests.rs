@@ -78,8 +78,9 @@ fn findings_have_a_stable_json_form() {
 #[test]
 fn every_shipped_catalog_is_readable_and_knows_deployments() {
     for version in schema::supported() {
-        let (nearest, catalog) = Catalog::nearest(version);
-        assert_eq!(nearest, version);
+        let nearest = Shipped::nearest(version);
+        assert_eq!(nearest.version, version);
+        let catalog = nearest.catalog();
         assert!(catalog.kind("apps/v1", "Deployment").is_some(), "{version}");
         assert!(catalog.definitions.len() > 400, "{version}");
     }
@@ -166,7 +167,7 @@ fn kinds_of_unknown_groups_are_taken() {
 #[test]
 fn what_one_version_refuses_names_it() {
     let kind = |version: u32, kind: &str| {
-        let (_, catalog) = Catalog::nearest(Minor::new(version));
+        let catalog = Shipped::nearest(Minor::new(version)).catalog();
         catalog
             .versions_of(kind)
             .iter()

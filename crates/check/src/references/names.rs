@@ -110,9 +110,12 @@ fn of_pod<'a>(object: &'a Value, pointer: &str, found: &mut Vec<Reference<'a>>) 
             for (source, pointer) in items(container, &pointer, "envFrom") {
                 config_map(found, source, &pointer, "configMapRef");
             }
-            for (variable, pointer) in items(container, &pointer, "env") {
+            let variables = container.get("env").and_then(Value::as_array).into_iter().flatten();
+            // Many, of which few name anything.
+            for (index, variable) in variables.enumerate() {
                 if let Some(source) = variable.get("valueFrom") {
-                    config_map(found, source, &format!("{pointer}/valueFrom"), "configMapKeyRef");
+                    let pointer = format!("{pointer}/env/{index}/valueFrom");
+                    config_map(found, source, &pointer, "configMapKeyRef");
                 }
             }
         }

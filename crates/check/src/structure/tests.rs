@@ -4,10 +4,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{Minor, schema::Catalog};
+use crate::{
+    Minor,
+    schema::{Catalog, Shipped},
+};
 
 fn catalog() -> &'static Catalog {
-    Catalog::nearest(Minor::new(36)).1
+    Shipped::nearest(Minor::new(36)).catalog()
 }
 
 fn faults(api_version: &str, kind: &str, mut object: Value) -> Vec<String> {
