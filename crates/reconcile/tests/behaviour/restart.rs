@@ -155,7 +155,7 @@ async fn extra_is_theirs(cluster: &driftless_sim::Cluster, other: &Other, wanted
     let running = Running::start(cluster.client());
     running.handle.set_desired(wanted);
     until_told_of(&running, ".data.extra").await;
-    let map = other.get(&config_map("a", "")).await.unwrap();
+    let map = other.get(&config_map("a", "")).await.expect("it is there");
     assert_eq!(map["data"]["extra"], "theirs");
 }
 
