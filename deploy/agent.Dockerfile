@@ -4,8 +4,8 @@ FROM rust:1-alpine AS build
 RUN apk add --no-cache musl-dev gcc make
 WORKDIR /src
 COPY . .
-RUN cargo build --profile dist --locked -p driftless-agent \
- && cp target/dist/driftless-agent /driftless-agent
+RUN cargo build --profile dist-agent --locked -p driftless-agent \
+ && cp target/dist-agent/driftless-agent /driftless-agent
 
 FROM scratch
 COPY --from=build /driftless-agent /driftless-agent
