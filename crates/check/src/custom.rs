@@ -16,7 +16,7 @@ use crate::{
 /// The custom kinds that a snapshot defines, by group and kind.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
-    kinds: BTreeMap<(String, String), Definition>,
+    kinds: BTreeMap<String, BTreeMap<String, Definition>>,
 }
 
 /// One CustomResourceDefinition: each version with its schema, where it is served and has one.
@@ -66,16 +66,14 @@ impl Definitions {
         let definition = Definition {
             versions: versions.collect(),
         };
-        self.kinds.insert((group.to_owned(), kind.to_owned()), definition);
+        let kinds = self.kinds.entry(group.to_owned()).or_default();
+        kinds.insert(kind.to_owned(), definition);
     }
 
     /// What is wrong with a custom resource; `None` where nothing here defines its kind.
     pub(crate) fn check(&self, catalog: &Catalog, manifest: &Manifest, object: &Value) -> Option<Vec<Fault>> {
         let id = manifest.id();
-        if self.kinds.is_empty() {
-            return None;
-        }
-        let definition = self.kinds.get(&(id.group.clone(), id.kind.clone()))?;
+        let definition = self.kinds.get(&id.group)?.get(&id.kind)?;
         match definition.versions.get(manifest.version()) {
             Some(Version::Served(Some(schema))) => Some(structure::custom(&catalog.definitions, schema, object)),
             Some(Version::Served(None)) => Some(Vec::new()),

@@ -39,13 +39,13 @@ pub fn to_vec(value: &Value) -> Vec<u8> {
 
 /// A text that is looked for in canonical bytes again and again: a look that spares parsing what cannot be concerned.
 #[derive(Debug)]
-pub struct Mark {
+pub struct Needle {
     text: &'static str,
     /// To prepare it takes as long as to look through a short manifest.
     finder: OnceLock<memmem::Finder<'static>>,
 }
 
-impl Mark {
+impl Needle {
     /// Of this text.
     #[must_use]
     pub const fn new(text: &'static str) -> Self {

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{canonical::Mark, order};
+use crate::{canonical::Needle, order};
 
 /// Argo CD's annotation.
 pub const ARGO: &str = "argocd.argoproj.io/hook";
@@ -110,8 +110,8 @@ impl Hook {
 
 /// May an object with these canonical bytes be a hook?
 pub fn is_concerned(canonical: &[u8]) -> bool {
-    static MARK: Mark = Mark::new("/hook\"");
-    MARK.is_in(canonical)
+    static NEEDLE: Needle = Needle::new("/hook\"");
+    NEEDLE.is_in(canonical)
 }
 
 /// Reads what an object asks for; `None` where it is no hook. Argo CD's annotations go before Helm's.

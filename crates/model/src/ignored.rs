@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::canonical::Mark;
+use crate::canonical::Needle;
 
 /// Holds paths, separated by commas or line breaks.
 pub const ANNOTATION: &str = "driftless.dev/ignore-fields";
@@ -90,8 +90,8 @@ impl fmt::Display for Path {
 
 /// Could there be anything to read in an object of these bytes? Most have nothing, and need not be parsed.
 pub fn is_concerned(bytes: &[u8]) -> bool {
-    static MARKS: [Mark; 2] = [Mark::new(ANNOTATION), Mark::new(INJECTED)];
-    MARKS.iter().any(|mark| mark.is_in(bytes))
+    static NEEDLES: [Needle; 2] = [Needle::new(ANNOTATION), Needle::new(INJECTED)];
+    NEEDLES.iter().any(|needle| needle.is_in(bytes))
 }
 
 /// The fields of an object that others decide.

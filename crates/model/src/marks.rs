@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::canonical::Mark;
+use crate::canonical::Needle;
 
 /// Annotations that keep an object when it leaves the desired state.
 const KEEP: &[(&str, &[&str])] = &[
@@ -105,8 +105,8 @@ impl Unknown {
 
 /// Could an object of these bytes have annotations of ours? Most have none, and need not be parsed.
 pub fn is_concerned(bytes: &[u8]) -> bool {
-    static MARK: Mark = Mark::new(OURS);
-    MARK.is_in(bytes)
+    static NEEDLE: Needle = Needle::new(OURS);
+    NEEDLE.is_in(bytes)
 }
 
 /// The annotations of ours on a manifest that ask for nothing there is.

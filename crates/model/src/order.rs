@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::{bundle::Bundle, canonical::Mark, hook, manifest::ManifestId};
+use crate::{bundle::Bundle, canonical::Needle, hook, manifest::ManifestId};
 
 /// Our own annotation of an object's wave. It goes before Argo CD's.
 pub const WAVE: &str = "driftless.dev/wave";
@@ -116,12 +116,12 @@ impl Problem {
 
 /// May an object with these canonical bytes ask for anything? A look at the bytes spares parsing nearly every one.
 pub fn is_concerned(canonical: &[u8]) -> bool {
-    static MARKS: [Mark; 3] = [
-        Mark::new("/wave\""),
-        Mark::new("/sync-wave\""),
-        Mark::new("/depends-on\""),
+    static NEEDLES: [Needle; 3] = [
+        Needle::new("/wave\""),
+        Needle::new("/sync-wave\""),
+        Needle::new("/depends-on\""),
     ];
-    hook::is_concerned(canonical) || MARKS.iter().any(|mark| mark.is_in(canonical))
+    hook::is_concerned(canonical) || NEEDLES.iter().any(|needle| needle.is_in(canonical))
 }
 
 /// Reads an object's annotations.

@@ -20,7 +20,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
-use crate::{canonical::Mark, diff::join, view::ClusterFacts, yaml};
+use crate::{canonical::Needle, diff::join, view::ClusterFacts, yaml};
 
 const OPEN: &str = "${cluster.";
 const ESCAPED: &str = "$${";
@@ -128,9 +128,9 @@ fn undefined(variable: &Variable) -> String {
 
 /// Can these canonical bytes hold a variable or an escape at all?
 pub fn is_concerned(canonical: &[u8]) -> bool {
-    static MARKS: [Mark; 2] = [Mark::new(OPEN), Mark::new(ESCAPED)];
+    static NEEDLES: [Needle; 2] = [Needle::new(OPEN), Needle::new(ESCAPED)];
     // One byte is found faster than a text, and most manifests have none.
-    memchr::memchr(b'$', canonical).is_some() && MARKS.iter().any(|mark| mark.is_in(canonical))
+    memchr::memchr(b'$', canonical).is_some() && NEEDLES.iter().any(|needle| needle.is_in(canonical))
 }
 
 /// Does the object ask to be left alone?

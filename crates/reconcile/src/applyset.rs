@@ -13,7 +13,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use driftless_model::{
-    canonical::Mark,
+    canonical::Needle,
     manifest::{Manifest, ManifestId},
     name::ComponentName,
 };
@@ -243,15 +243,15 @@ pub(crate) fn manifest_digest(manifest: &Manifest, component: &ComponentName) ->
 
 /// Has the manifest any annotations? A look at the bytes spares parsing many a manifest.
 pub(crate) fn has_annotations(manifest: &Manifest) -> bool {
-    static MARK: Mark = Mark::new(r#""annotations":{"#);
-    MARK.is_in(manifest.canonical())
+    static NEEDLE: Needle = Needle::new(r#""annotations":{"#);
+    NEEDLE.is_in(manifest.canonical())
 }
 
 /// Does the manifest ask to take fields from other managers?
 pub(crate) fn forces_conflicts(manifest: &Manifest) -> bool {
     // A look at the bytes spares parsing nearly every manifest.
-    static MARK: Mark = Mark::new(FORCE);
-    MARK.is_in(manifest.canonical())
+    static NEEDLE: Needle = Needle::new(FORCE);
+    NEEDLE.is_in(manifest.canonical())
         && texts(&manifest.value(), "annotations")
             .get(FORCE)
             .is_some_and(|value| value == "true")

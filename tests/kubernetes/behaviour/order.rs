@@ -83,6 +83,16 @@ async fn hook_that_succeeds_lets_its_component_go_on_and_one_that_fails_does_not
     .await?;
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client()?, world.namespace());
     assert_eq!(maps.get("one").await?.data.unwrap_or_default()["key"], "1");
+
+    // Nobody has to push another version for it to run again.
+    let failed = jobs.get("migrate").await?.metadata.uid;
+    world.driftless(&["reconcile", world.name()]).await?;
+    eventually(SOON, "the failed hook to run again", async || {
+        let job = jobs.get_opt("migrate").await?;
+        Ok(job.filter(|job| job.metadata.uid != failed).map(drop))
+    })
+    .await?;
+    assert_eq!(maps.get("one").await?.data.unwrap_or_default()["key"], "1");
     Ok(())
 }
 

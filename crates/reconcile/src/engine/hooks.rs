@@ -58,15 +58,13 @@ impl Engine {
 
     /// Somebody asked for another look: where hooks failed, their version runs all of its hooks anew.
     pub(super) fn run_again_what_failed(&mut self, key: ComponentKey) {
-        let (id, now) = (self.rng.next_u64(), (self.clock)());
-        let Some(hooks) = &mut self.state.component_mut(key).hooks else {
+        let component = self.state.component_mut(key);
+        let Some(hooks) = component.hooks.as_mut().filter(|hooks| hooks.run.failed.is_some()) else {
             return;
         };
-        if hooks.run.failed.is_none() {
-            return;
-        }
+        let run = hooks.run.next_run(self.rng.next_u64(), hooks.run.version);
         let keys = std::mem::take(&mut hooks.keys);
-        **hooks = Hooks::new(hooks.run.next_run(id, hooks.run.version), false, now);
+        **hooks = Hooks::new(run, false, (self.clock)());
         hooks.keys = keys;
         self.hooks_due.insert(key);
         self.record_now(key);
@@ -287,7 +285,7 @@ pub(super) fn problems(state: &State, key: ComponentKey, component: &Component) 
             Phase::Sync | Phase::PostSync | Phase::SyncFail => "the version's objects stay applied",
         };
         let message = format!(
-            "{:?} hook failed: {}: {so}; push a version that works, or run all of its hooks anew with `driftless reconcile`",
+            "{:?} hook failed: {}: {so}; push a version that works, or have all hooks of this one run anew with `driftless reconcile`",
             failed.phase, failed.why
         );
         return vec![told(failed.id.clone(), "HookFailed", message)];

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Done, Engine, Timer,
-    state::{ComponentKey, Gate, Issue, Parent, Serving},
+    state::{ComponentKey, Gate, Issue, Parent, RunState, Serving},
 };
 use crate::{
     api::Failure,
@@ -39,7 +39,7 @@ pub(super) struct Written {
     /// Was it the record's turn? What is only widened delays no record.
     recorded: bool,
     /// Which state of the hooks was recorded.
-    hooks: Option<u32>,
+    hooks: Option<RunState>,
     result: Result<(), Refused>,
 }
 

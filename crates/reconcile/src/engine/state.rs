@@ -24,7 +24,7 @@ pub(super) use self::{
     component::{Component, Parent},
     counts::Recount,
     entry::{Claim, Desired, Entry, Issue, Live, Present},
-    hooks::Hooks,
+    hooks::{Hooks, RunState},
     kind::{Kind, Serving},
     leaving::Leaving,
     order::Waves,

@@ -26,20 +26,24 @@ pub(crate) struct Hooks {
     pub(crate) made: BTreeSet<(Phase, Key)>,
     /// Since when the run is as it is.
     pub(crate) since: Timestamp,
-    /// How often the run changed, and which of its states is in the parent.
+    /// How often the run changed, and what is in the parent.
     changes: u32,
-    saved: Option<u32>,
+    saved: Option<RunState>,
 }
+
+/// A run, by its id, after so many changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunState(u64, u32);
 
 impl Hooks {
     pub(crate) fn new(run: Run, is_saved: bool, since: Timestamp) -> Self {
         Self {
             keys: Vec::new(),
+            saved: is_saved.then_some(RunState(run.id, 0)),
             run,
             made: BTreeSet::new(),
             since,
             changes: 0,
-            saved: is_saved.then_some(0),
         }
     }
 
@@ -50,17 +54,17 @@ impl Hooks {
     }
 
     /// Which state the run is in, to be given back to [`Self::note_saved`].
-    pub(crate) fn state(&self) -> u32 {
-        self.changes
+    pub(crate) fn state(&self) -> RunState {
+        RunState(self.run.id, self.changes)
     }
 
-    /// A state is in the parent.
-    pub(crate) fn note_saved(&mut self, state: u32) {
+    /// A state is in the parent, which may be one of the run before: it was being written as this one began.
+    pub(crate) fn note_saved(&mut self, state: RunState) {
         self.saved = Some(state);
     }
 
     pub(crate) fn is_saved(&self) -> bool {
-        self.saved == Some(self.changes)
+        self.saved == Some(self.state())
     }
 }
 
@@ -163,5 +167,28 @@ impl State {
             Outcome::Pending => false,
         };
         has_ended && asked && !present.deleting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use driftless_model::hash::ObjectHash;
+
+    use super::*;
+
+    #[test]
+    fn run_is_not_saved_by_what_was_being_written_of_the_run_before() {
+        let hooks = |id, version: &[u8]| {
+            let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+            Hooks::new(Run::new(id, ObjectHash::of(version), false), false, now)
+        };
+        let written = hooks(1, b"one").state();
+        let mut next = hooks(2, b"two");
+        next.note_saved(written);
+        assert!(!next.is_saved());
+        next.note_saved(next.state());
+        assert!(next.is_saved());
+        next.changed("2026-01-01T00:00:01Z".parse().expect("a time"));
+        assert!(!next.is_saved());
     }
 }
