@@ -75,7 +75,7 @@ impl Definitions {
         let id = manifest.id();
         let definition = self.kinds.get(&id.group)?.get(&id.kind)?;
         match definition.versions.get(manifest.version()) {
-            Some(Version::Served(Some(schema))) => Some(structure::custom(&catalog.definitions, schema, object)),
+            Some(Version::Served(Some(schema))) => Some(structure::custom(&catalog.types, schema, object)),
             Some(Version::Served(None)) => Some(Vec::new()),
             Some(Version::NotServed) | None => {
                 let served: Vec<_> = definition

@@ -106,11 +106,11 @@ fn unknown(catalog: &Catalog, api_version: &str, kind: &str) -> Fault {
         let message = format!("{api_version} has no {kind}: use {best}");
         return Fault::at("/apiVersion", Severity::Error, Rule::UnknownKind, message);
     }
-    let Some(kinds) = catalog.kinds.get(api_version) else {
+    let Some(kinds) = catalog.kinds(api_version) else {
         let message = format!("{api_version} does not exist, and no built-in group has a {kind}");
         return Fault::at("/apiVersion", Severity::Error, Rule::UnknownKind, message);
     };
-    let message = match nearest(kind, kinds.keys().map(String::as_str)) {
+    let message = match nearest(kind, kinds) {
         Some(meant) => format!("{kind} is no kind of {api_version}: did you mean `{meant}`?"),
         None => format!("{kind} is no kind of {api_version}"),
     };

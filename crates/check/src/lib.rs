@@ -201,7 +201,7 @@ impl Version {
         let (kind, fault) = kinds::look_up(catalog, self.of_clusters, manifest);
         let mut faults: Vec<_> = fault.into_iter().collect();
         if let Kind::BuiltIn(schema) = kind {
-            faults.extend(structure::built_in(&catalog.definitions, schema, object));
+            faults.extend(structure::built_in(&catalog.types, schema, object));
         }
         if self.may_know_more {
             for fault in &mut faults {

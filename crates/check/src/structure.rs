@@ -12,14 +12,14 @@
 mod guess;
 mod scalar;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use driftless_model::diff;
 use serde_json::{Map, Value};
 
 use crate::{
     finding::{Rule, Severity},
-    schema::{Additional, OBJECT_META, Schema, Type},
+    schema::{Additional, Schema, Type, Types},
     variable,
 };
 
@@ -59,23 +59,15 @@ impl Fault {
 }
 
 /// What is wrong with an object of a built-in kind.
-pub(crate) fn built_in<'a>(
-    definitions: &'a BTreeMap<String, Schema>,
-    schema: &'a Schema,
-    object: &'a Value,
-) -> Vec<Fault> {
-    let mut walk = Walk::new(definitions, object, false);
+pub(crate) fn built_in<'a>(types: &'a Types, schema: &'a Schema, object: &'a Value) -> Vec<Fault> {
+    let mut walk = Walk::new(types, object, false);
     walk.value(schema, object);
     walk.faults
 }
 
 /// What is wrong with a custom resource, by the schema of its definition.
-pub(crate) fn custom<'a>(
-    definitions: &'a BTreeMap<String, Schema>,
-    schema: &'a Schema,
-    object: &'a Value,
-) -> Vec<Fault> {
-    let mut walk = Walk::new(definitions, object, true);
+pub(crate) fn custom<'a>(types: &'a Types, schema: &'a Schema, object: &'a Value) -> Vec<Fault> {
+    let mut walk = Walk::new(types, object, true);
     if let Value::Object(fields) = object {
         walk.resource(schema, fields);
     }
@@ -89,7 +81,7 @@ enum Step<'a> {
 }
 
 struct Walk<'a> {
-    definitions: &'a BTreeMap<String, Schema>,
+    types: &'a Types,
     /// Inside a custom resource, its metadata aside.
     custom: bool,
     variables: bool,
@@ -99,9 +91,9 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(definitions: &'a BTreeMap<String, Schema>, object: &Value, custom: bool) -> Self {
+    fn new(types: &'a Types, object: &Value, custom: bool) -> Self {
         Self {
-            definitions,
+            types,
             custom,
             variables: variable::are_filled_in(object),
             steps: Vec::new(),
@@ -110,13 +102,9 @@ impl<'a> Walk<'a> {
     }
 
     fn value(&mut self, schema: &'a Schema, value: &'a Value) {
-        let mut schema = schema;
-        while let Some(reference) = &schema.reference {
-            match self.definitions.get(reference) {
-                Some(definition) => schema = definition,
-                None => return,
-            }
-        }
+        let Some(schema) = self.types.resolve(schema) else {
+            return;
+        };
         match value {
             Value::Null => {
                 if self.custom && !schema.nullable && !schema.default && schema.kind.is_some() {
@@ -154,7 +142,7 @@ impl<'a> Walk<'a> {
         self.known_fields(schema, fields, |name| {
             matches!(name, "apiVersion" | "kind" | "metadata")
         });
-        if let (Some(metadata), Some(schema)) = (fields.get("metadata"), self.definitions.get(OBJECT_META)) {
+        if let (Some(metadata), Some(schema)) = (fields.get("metadata"), self.types.metadata()) {
             let custom = std::mem::replace(&mut self.custom, false);
             self.step(Step::Key("metadata"), schema, metadata);
             self.custom = custom;

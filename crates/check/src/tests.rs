@@ -82,7 +82,7 @@ fn every_shipped_catalog_is_readable_and_knows_deployments() {
         assert_eq!(nearest.version, version);
         let catalog = nearest.catalog();
         assert!(catalog.kind("apps/v1", "Deployment").is_some(), "{version}");
-        assert!(catalog.definitions.len() > 400, "{version}");
+        assert!(catalog.types.all().count() > 400, "{version}");
     }
 }
 
@@ -275,6 +275,14 @@ fn custom_resources_follow_the_definition_in_the_snapshot() {
         of_spec("{size: '${cluster.vars.size}', labels: '${cluster.vars.labels}'}"),
         [""; 0]
     );
+}
+
+#[test]
+fn definition_that_names_a_type_as_the_shipped_files_do_is_harmless() {
+    let definition = DEFINITION.replace("size: {type: integer}", "size: {$type: 1000000}");
+    assert_ne!(definition, DEFINITION);
+    let known = placed(&definition).into_iter().map(|placed| placed.into_manifest());
+    assert!(Checks::new([], known).run(&placed(&widget("v1", "{size: 1}"))).is_empty());
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn faults(api_version: &str, kind: &str, mut object: Value) -> Vec<String> {
     object["kind"] = Value::from(kind);
     let catalog = catalog();
     let schema = catalog.kind(api_version, kind).unwrap();
-    let faults = built_in(&catalog.definitions, schema, &object);
+    let faults = built_in(&catalog.types, schema, &object);
     faults
         .iter()
         .map(|fault| format!("{} {}", fault.field, fault.message))
@@ -167,10 +167,7 @@ fn values_outside_an_enumeration_are_refused() {
 
 /// A value of the type that `schema` describes, chosen by `pick`.
 fn generated(schema: &Schema, depth: usize, pick: &mut impl FnMut(usize) -> usize) -> Value {
-    let mut schema = schema;
-    while let Some(reference) = &schema.reference {
-        schema = &catalog().definitions[reference];
-    }
+    let schema = catalog().types.resolve(schema).unwrap();
     if !schema.values.is_empty() {
         return schema.values[pick(schema.values.len())].clone();
     }
@@ -206,8 +203,8 @@ fn generated(schema: &Schema, depth: usize, pick: &mut impl FnMut(usize) -> usiz
 proptest! {
     #[test]
     fn what_follows_a_schema_has_no_fault(kind in any::<prop::sample::Index>(), seed in any::<u64>()) {
-        let kinds: Vec<_> = catalog().kinds.iter()
-            .flat_map(|(version, kinds)| kinds.keys().map(move |kind| (version, kind))).collect();
+        let kinds_of = |version| catalog().kinds(version).into_iter().flatten().map(move |kind| (version, kind));
+        let kinds: Vec<_> = catalog().api_versions().flat_map(kinds_of).collect();
         let (api_version, kind) = kinds[kind.index(kinds.len())];
         let schema = catalog().kind(api_version, kind).unwrap();
         // A generator of numbers that is good enough for choices, and the same on every machine.
@@ -217,6 +214,6 @@ proptest! {
             usize::try_from(state >> 33).unwrap() % most
         };
         let object = generated(schema, 0, &mut pick);
-        prop_assert_eq!(built_in(&catalog().definitions, schema, &object), Vec::new());
+        prop_assert_eq!(built_in(&catalog().types, schema, &object), Vec::new());
     }
 }
