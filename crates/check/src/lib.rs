@@ -42,6 +42,9 @@ use references::Index;
 use schema::Shipped;
 use structure::Fault;
 
+/// Objects that a core takes at once: with more, the others would have nothing left to do at the end.
+const AT_ONCE: usize = 16;
+
 /// Why something here cannot be done at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -125,12 +128,13 @@ impl Checks {
         let structure = || -> Vec<Vec<Fault>> {
             let faults = objects
                 .par_iter()
+                .with_max_len(AT_ONCE)
                 .map(|object| self.structure(&definitions, &object.manifest, object.value()));
             faults.collect()
         };
         // One core makes the index, while the others begin.
         let (index, structure) = rayon::join(|| Index::new(self.known.iter().chain(&objects)), structure);
-        let objects = pushed.par_iter().zip(&objects).zip(structure);
+        let objects = pushed.par_iter().zip(&objects).zip(structure).with_max_len(AT_ONCE);
         let found = objects.flat_map_iter(|((placed, object), mut faults)| {
             let (manifest, object) = (&object.manifest, object.value());
             faults.extend(references::faults(&index, manifest, object));

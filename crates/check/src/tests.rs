@@ -282,7 +282,11 @@ fn definition_that_names_a_type_as_the_shipped_files_do_is_harmless() {
     let definition = DEFINITION.replace("size: {type: integer}", "size: {$type: 1000000}");
     assert_ne!(definition, DEFINITION);
     let known = placed(&definition).into_iter().map(|placed| placed.into_manifest());
-    assert!(Checks::new([], known).run(&placed(&widget("v1", "{size: 1}"))).is_empty());
+    assert!(
+        Checks::new([], known)
+            .run(&placed(&widget("v1", "{size: 1}")))
+            .is_empty()
+    );
 }
 
 #[test]

@@ -3,7 +3,12 @@
 //! Lists whose elements all have a distinct `name` (containers, ports, env, volumes, …) are compared by that name,
 //! so that one container added at the front is one addition; other lists are compared by position.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    iter::Peekable,
+    vec,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,26 +44,39 @@ pub struct FieldChange {
 }
 
 /// The objects at which two desired states differ. Equal objects are left out, so equal states give an empty map.
+///
+/// An object is in each state once at most. Both are gone along side by side, which is fastest in the order of ids.
 pub fn manifests<'a>(
     before: impl IntoIterator<Item = &'a Manifest>,
     after: impl IntoIterator<Item = &'a Manifest>,
 ) -> BTreeMap<ManifestId, Change> {
-    let before: BTreeMap<_, _> = before.into_iter().map(|manifest| (manifest.id(), manifest)).collect();
-    let after: BTreeMap<_, _> = after.into_iter().map(|manifest| (manifest.id(), manifest)).collect();
-    let ids: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
-    ids.into_iter()
-        .filter_map(|id| {
-            let change = match (before.get(id), after.get(id)) {
-                (Some(old), Some(new)) if old.canonical() == new.canonical() => return None,
-                (Some(old), Some(new)) => Change::Changed {
-                    fields: fields(&old.value(), &new.value()),
-                },
-                (Some(_), None) => Change::Removed,
-                (None, _) => Change::Added,
-            };
-            Some((id.clone(), change))
-        })
-        .collect()
+    let (mut before, mut after) = (by_id(before), by_id(after));
+    let mut changes = BTreeMap::new();
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (Some(old), Some(new)) => old.id().cmp(new.id()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return changes,
+        };
+        let old = before.next_if(|_| order.is_le());
+        let new = after.next_if(|_| order.is_ge());
+        let change = match (old, new) {
+            (Some(old), Some(new)) if old.canonical() == new.canonical() => continue,
+            (Some(old), Some(new)) => Change::Changed {
+                fields: fields(&old.value(), &new.value()),
+            },
+            (Some(_), None) => Change::Removed,
+            (None, _) => Change::Added,
+        };
+        changes.extend(old.or(new).map(|manifest| (manifest.id().clone(), change)));
+    }
+}
+
+fn by_id<'a>(state: impl IntoIterator<Item = &'a Manifest>) -> Peekable<vec::IntoIter<&'a Manifest>> {
+    let mut state: Vec<_> = state.into_iter().collect();
+    state.sort_by_key(|manifest| manifest.id());
+    state.into_iter().peekable()
 }
 
 /// The fields at which two values differ; empty exactly when they are equal.
@@ -197,6 +215,57 @@ mod tests {
         let before = json!({"metadata": {"annotations": {"a.b/c": "1"}}});
         let after = json!({"metadata": {"annotations": {"a.b/c": "2"}}});
         assert_eq!(paths(&before, &after), [r#"metadata.annotations["a.b/c"]"#]);
+    }
+
+    const NAMES: u8 = 12;
+
+    fn objects() -> impl Strategy<Value = BTreeMap<u8, u8>> {
+        prop::collection::btree_map(0..NAMES, 0..2u8, 0..usize::from(NAMES))
+    }
+
+    /// ConfigMaps by name and content.
+    fn state(objects: &BTreeMap<u8, u8>) -> Vec<Manifest> {
+        let manifest = |(name, content): (&u8, &u8)| {
+            let object = json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{name}")},
+                "data": {"a": content.to_string()},
+            });
+            Manifest::new(object, "default").unwrap()
+        };
+        objects.iter().map(manifest).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn objects_are_told_by_where_they_are_and_in_any_order(
+            before in objects(), after in objects(), turn: prop::sample::Index,
+        ) {
+            let changes = manifests(&state(&before), &state(&after));
+            for name in 0..NAMES {
+                let expected = match (before.get(&name), after.get(&name)) {
+                    (Some(old), Some(new)) if old == new => None,
+                    (Some(_), Some(_)) => Some("changed"),
+                    (Some(_), None) => Some("removed"),
+                    (None, Some(_)) => Some("added"),
+                    (None, None) => None,
+                };
+                let id = state(&[(name, 0)].into())[0].id().clone();
+                let found = changes.get(&id).map(|change| match change {
+                    Change::Added => "added",
+                    Change::Removed => "removed",
+                    Change::Changed { fields } => {
+                        assert_eq!(fields[0].path, "data.a");
+                        "changed"
+                    }
+                });
+                prop_assert_eq!(found, expected);
+            }
+            let (mut old, mut new) = (state(&before), state(&after));
+            let middle = turn.index(old.len() + 1);
+            old.rotate_left(middle);
+            new.reverse();
+            prop_assert_eq!(manifests(&old, &new), changes);
+        }
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

@@ -50,6 +50,9 @@ pub(crate) struct Problems {
     pub(crate) hint: Option<String>,
 }
 
+/// Files that a core takes at once: with more, the others would have nothing left to do at the end.
+const AT_ONCE: usize = 16;
+
 /// Hooks of Helm that no agent ever runs: applied as objects they would run at the wrong time. Argo CD leaves out
 /// those of tests and rollbacks too.
 const NEVER_RUN: [&str; 7] = [
@@ -83,6 +86,7 @@ pub(crate) fn read(wanted: Vec<Wanted>, programs: &Programs) -> Result<Vec<Compo
     }
     let parsed: Vec<_> = pieces
         .par_iter()
+        .with_max_len(AT_ONCE)
         .map(|(index, piece)| parse(piece, &wanted[*index].namespace))
         .collect();
     let mut found: Vec<Vec<Found>> = wanted.iter().map(|_| Vec::new()).collect();
