@@ -23,6 +23,7 @@ use driftless_model::{
 };
 use driftless_tests::child;
 use serde::Serialize;
+use zstd::bulk::Compressor;
 
 use crate::repository::{self, Repository};
 
@@ -74,8 +75,9 @@ fn once(components: &[(String, Vec<PathBuf>)], compress: bool) -> Result<()> {
     let next = AtomicUsize::new(0);
     let worker = || -> Result<usize> {
         let mut bytes = 0;
+        let mut compressor = compress.then(|| Compressor::new(LEVEL)).transpose()?;
         while let Some((name, files)) = components.get(next.fetch_add(1, Ordering::Relaxed)) {
-            bytes += component(name, files, compress)?;
+            bytes += component(name, files, compressor.as_mut())?;
         }
         Ok(bytes)
     };
@@ -88,7 +90,7 @@ fn once(components: &[(String, Vec<PathBuf>)], compress: bool) -> Result<()> {
     })
 }
 
-fn component(name: &str, files: &[PathBuf], compress: bool) -> Result<usize> {
+fn component(name: &str, files: &[PathBuf], compressor: Option<&mut Compressor<'_>>) -> Result<usize> {
     let mut manifests = Vec::new();
     for file in files {
         let text = Arc::new(Text {
@@ -100,9 +102,8 @@ fn component(name: &str, files: &[PathBuf], compress: bool) -> Result<usize> {
     }
     let bytes = Bundle::new(name.parse()?, manifests)?.encode();
     std::hint::black_box(ObjectHash::of(&bytes));
-    Ok(if compress {
-        zstd::bulk::compress(&bytes, LEVEL)?.len()
-    } else {
-        bytes.len()
+    Ok(match compressor {
+        Some(compressor) => compressor.compress(&bytes)?.len(),
+        None => bytes.len(),
     })
 }

@@ -88,8 +88,7 @@ impl Client {
             .map(|bundle| size(bundle))
             .collect::<Result<Vec<_>, _>>()?;
         let (objects, uploaded) = if sizes.iter().sum::<usize>() <= ALONG {
-            let objects = bundles.iter().map(|bundle| object(bundle));
-            (objects.collect::<Result<_, _>>()?, 0)
+            (compressed(bundles.iter().copied())?, 0)
         } else {
             (Vec::new(), self.upload(bundles, progress).await?)
         };
@@ -155,11 +154,12 @@ impl Client {
 
     /// Uploads some bundles; says how many, and their compressed size.
     async fn put(&self, batch: Vec<Bundle>) -> Result<(usize, usize), Error> {
-        let compressed = spawn_blocking(move || batch.iter().map(object).collect::<Result<Vec<_>, _>>());
-        let batch = compressed.await.map_err(|error| Error::Refused {
-            code: Code::Internal,
-            message: format!("compressing bundles failed: {error}"),
-        })??;
+        let batch = spawn_blocking(move || compressed(&batch))
+            .await
+            .map_err(|error| Error::Refused {
+                code: Code::Internal,
+                message: format!("compressing bundles failed: {error}"),
+            })??;
         let sent = (batch.len(), batch.iter().map(|object| object.zstd.len()).sum());
         self.repeat(UPLOAD_TIMEOUT, || {
             let (mut publish, batch) = (self.publish.clone(), batch.clone());
@@ -202,13 +202,21 @@ fn size(bundle: &Bundle) -> Result<usize, Error> {
     })
 }
 
-fn object(bundle: &Bundle) -> Result<v1::Object, Error> {
-    let hash = bundle.hash();
-    Ok(v1::Object {
-        hash: proto::to_hash(&hash),
-        zstd: compress(&hash, &bundle.encode())?,
-        ..v1::Object::default()
-    })
+/// Bundles as they are sent. One compressor for all: to make one takes as long as to use it on a small bundle.
+fn compressed<'a>(bundles: impl IntoIterator<Item = &'a Bundle>) -> Result<Vec<v1::Object>, Error> {
+    let refuse = |error: std::io::Error| Error::Refused {
+        code: Code::Internal,
+        message: format!("cannot compress bundles: {error}"),
+    };
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(refuse)?;
+    let objects = bundles.into_iter().map(|bundle| {
+        Ok(v1::Object {
+            hash: proto::to_hash(&bundle.hash()),
+            zstd: compressor.compress(&bundle.encode()).map_err(refuse)?.into(),
+            ..v1::Object::default()
+        })
+    });
+    objects.collect()
 }
 
 /// 128 random bits: no two pushes ever draw the same.
@@ -217,15 +225,6 @@ fn draw_key() -> Result<String, Error> {
     let drawn = OsRng.try_fill_bytes(&mut bytes);
     drawn.map_err(|error| Error::Target(format!("no random numbers for the key of a push: {error}")))?;
     Ok(hex::encode(bytes))
-}
-
-fn compress(hash: &ObjectHash, bytes: &[u8]) -> Result<Bytes, Error> {
-    let compressed = zstd::bulk::compress(bytes, LEVEL);
-    let refuse = |error: std::io::Error| Error::Refused {
-        code: Code::Internal,
-        message: format!("cannot compress bundle {}: {error}", hash.short()),
-    };
-    compressed.map(Bytes::from).map_err(refuse)
 }
 
 #[cfg(test)]
