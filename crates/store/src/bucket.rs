@@ -20,6 +20,8 @@ use driftless_model::{bundle, hash::ObjectHash, snapshot::Encoded};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 
+use folder::Folder;
+
 use crate::error::Error;
 
 /// The largest object in uncompressed bytes: what is read from a bucket or sent by somebody is never
@@ -43,6 +45,8 @@ const INLINE_BYTES: usize = 256 * 1024;
 #[derive(Clone)]
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
+    /// The same, where it is a folder with nothing in between: many files are the work of one thread there.
+    folder: Option<Arc<Folder>>,
 }
 
 impl fmt::Debug for Bucket {
@@ -69,9 +73,7 @@ impl Bucket {
     /// # Errors
     /// When the address names no bucket, or the folder cannot be made.
     pub async fn open(address: &str) -> Result<Self, Error> {
-        Ok(Self {
-            store: url::open(address, url::Absent::Create).await?,
-        })
+        url::open(address, url::Absent::Create).await
     }
 
     /// As [`Bucket::open`] for those who only look: a folder that is not there is an error.
@@ -79,22 +81,26 @@ impl Bucket {
     /// # Errors
     /// As [`Bucket::open`].
     pub async fn open_existing(address: &str) -> Result<Self, Error> {
-        Ok(Self {
-            store: url::open(address, url::Absent::Refuse).await?,
-        })
+        url::open(address, url::Absent::Refuse).await
     }
 
     /// A bucket on a store of one's own: fakes go in here.
     pub fn on(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+        Self { store, folder: None }
+    }
+
+    fn in_folder(folder: Folder) -> Self {
+        let folder = Arc::new(folder);
+        Self {
+            store: Arc::<Folder>::clone(&folder),
+            folder: Some(folder),
+        }
     }
 
     /// The same bucket with something in between: delays and faults go in here.
     #[must_use]
     pub fn wrapped(self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
-        Self {
-            store: wrap(self.store),
-        }
+        Self::on(wrap(self.store))
     }
 
     /// Stores an object. One that is there already is left as it is.
@@ -128,15 +134,29 @@ impl Bucket {
         Ok(())
     }
 
-    /// Stores an object that somebody sent. One that is there already is left as it is.
+    /// Stores objects that somebody sent. Those that are there already are left as they are.
     ///
     /// # Errors
-    /// When the bucket cannot be written to.
-    pub async fn put_upload(&self, upload: Upload) -> Result<(), Error> {
-        let hash = upload.hash();
-        self.put_new(&layout::object(&hash), upload.into_frame(), || format!("object {hash}"))
-            .await?;
-        Ok(())
+    /// When the bucket cannot be written to. Some of the objects may be stored then.
+    pub async fn put_uploads(&self, uploads: Vec<Upload>) -> Result<(), Error> {
+        if let Some(folder) = &self.folder {
+            let files = uploads.into_iter().map(|upload| {
+                let location = layout::object(&upload.hash());
+                (location, upload.into_frame())
+            });
+            return folder.create_all(files.collect()).await.map_err(|(location, error)| {
+                let what = layout::object_at(&location).map_or_else(|| location.to_string(), |hash| hash.to_string());
+                Error::writing(format!("object {what} in {folder}"), error)
+            });
+        }
+        let put = |upload: Upload| async move {
+            let hash = upload.hash();
+            let path = layout::object(&hash);
+            let put = self.put_new(&path, upload.into_frame(), || format!("object {hash}"));
+            put.await.map(drop)
+        };
+        let puts: Vec<_> = uploads.into_iter().map(put).collect();
+        stream::iter(puts).buffer_unordered(CONCURRENCY).try_collect().await
     }
 
     /// The uncompressed bytes of an object, checked against its name.
@@ -178,6 +198,13 @@ impl Bucket {
     /// # Errors
     /// When the bucket cannot be read.
     pub async fn missing(&self, hashes: &[ObjectHash]) -> Result<Vec<ObjectHash>, Error> {
+        if let Some(folder) = &self.folder {
+            let locations: Vec<_> = hashes.iter().map(layout::object).collect();
+            let missing = folder.missing(&locations).await;
+            let missing = missing.map_err(|error| Error::reading("which objects there are".to_owned(), error))?;
+            let lacking = hashes.iter().zip(missing).filter(|(_, is_missing)| *is_missing);
+            return Ok(lacking.map(|(hash, _)| *hash).collect());
+        }
         let lookup = |hash: ObjectHash| async move {
             match self.store.head(&layout::object(&hash)).await {
                 Ok(_) => Ok(None),
@@ -230,11 +257,18 @@ impl Bucket {
     pub(crate) async fn numbers(&self, folder: &'static str, after: u64) -> Result<(Vec<u64>, Vec<Path>), Error> {
         let prefix = Path::from(folder);
         let offset = layout::numbered(folder, after);
+        let paths = match &self.folder {
+            Some(files) => {
+                let names = files.names(&prefix).await;
+                names.map_err(|error| Error::reading(format!("the list of {folder}/"), error))?
+            }
+            None => {
+                let listing = self.store.list_with_offset(Some(&prefix), &offset);
+                self.list(listing, &prefix).await?
+            }
+        };
         let (mut numbers, mut others) = (Vec::new(), Vec::new());
-        for path in self
-            .list(self.store.list_with_offset(Some(&prefix), &offset), &prefix)
-            .await?
-        {
+        for path in paths.into_iter().filter(|path| *path > offset) {
             match layout::number(folder, &path) {
                 Some(seq) => numbers.push(seq),
                 None => others.push(path),

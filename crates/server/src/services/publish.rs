@@ -27,7 +27,10 @@ use driftless_model::{
 };
 use driftless_proto::{hash, to_hash, v1};
 use driftless_store::{Error as StoreError, Upload};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, TryReadyChunksError},
+};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -45,7 +48,11 @@ const MAX_LOG: u32 = 1000;
 const MAX_FOUND: usize = 100;
 /// Bundles of one push that are looked at at once.
 const CONCURRENCY: usize = 16;
-/// Uploads of one stream that are held at once: each may have megabytes, and pushers have several streams.
+/// Uploads of one stream that are checked and stored together, where so many are there: as one piece of work they cost a
+/// third of what each by itself does.
+const TOGETHER: usize = 64;
+/// Such pieces of work of one stream that are under way at once: uploads may have megabytes, and pushers have several
+/// streams.
 const UPLOADS: usize = 4;
 
 pub(super) struct Service {
@@ -100,9 +107,10 @@ impl v1::publish_server::Publish for Service {
         let stored = AtomicU32::new(0);
         request
             .into_inner()
-            .try_for_each_concurrent(UPLOADS, async |object| {
-                self.put(object).await?;
-                stored.fetch_add(1, Ordering::Relaxed);
+            .try_ready_chunks(TOGETHER)
+            .map_err(|TryReadyChunksError(_, status)| status)
+            .try_for_each_concurrent(UPLOADS, async |objects| {
+                stored.fetch_add(self.put(objects).await?, Ordering::Relaxed);
                 Ok(())
             })
             .await?;
@@ -210,26 +218,38 @@ impl Service {
         Ok(self.core.channel_message(fleet, name, fleet.channel(name)?))
     }
 
-    async fn put(&self, object: v1::Object) -> Result<(), Failure> {
-        let hash = hash("object.hash", &object.hash)?;
-        let size = object.zstd.len();
-        let upload = self.check(hash, object.zstd).await?;
-        let bytes = upload.bytes().clone();
-        self.keep(upload, size).await?;
-        self.recent.keep(hash, bytes);
-        Ok(())
+    /// Stores what was sent together; says how many objects that were.
+    async fn put(&self, objects: Vec<v1::Object>) -> Result<u32, Failure> {
+        let named = objects
+            .into_iter()
+            .map(|object| Ok((hash("object.hash", &object.hash)?, object.zstd)));
+        let uploads = self.check(named.collect::<Result<_, Failure>>()?).await?;
+        let bytes: Vec<_> = uploads
+            .iter()
+            .map(|upload| (upload.hash(), upload.bytes().clone()))
+            .collect();
+        let stored = self.keep(uploads).await?;
+        for (hash, bytes) in bytes {
+            self.recent.keep(hash, bytes);
+        }
+        Ok(stored)
     }
 
-    async fn check(&self, hash: ObjectHash, zstd: Bytes) -> Result<Upload, Failure> {
+    async fn check(&self, objects: Vec<(ObjectHash, Bytes)>) -> Result<Vec<Upload>, Failure> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
         let _permit = self.checks.acquire().await.map_err(|_| Failure::Stopping)?;
-        upload::check(hash, zstd).await
+        upload::check(objects).await
     }
 
-    /// Keeps an upload that had so many bytes on its way.
-    async fn keep(&self, upload: Upload, size: usize) -> Result<(), Failure> {
-        self.core.bucket.put_upload(upload).await?;
+    /// Keeps uploads; says how many.
+    async fn keep(&self, uploads: Vec<Upload>) -> Result<u32, Failure> {
+        let stored = u32::try_from(uploads.len()).unwrap_or(u32::MAX);
+        let size: usize = uploads.iter().map(Upload::stored_size).sum();
+        self.core.bucket.put_uploads(uploads).await?;
         self.core.metrics.objects_received.inc_by(size as u64);
-        Ok(())
+        Ok(stored)
     }
 
     async fn publish(&self, author: String, request: v1::PublishRequest) -> Result<v1::PublishResponse, Failure> {
@@ -306,20 +326,28 @@ impl Service {
     ) -> Result<Taken, Failure> {
         let state = self.core.state();
         let known = &state.fleet.channel(channel)?.components;
-        let mut along = read_objects(objects, components)?;
         let bundles = components
             .iter()
             .filter_map(|(component, bundle)| bundle.map(|bundle| (component, bundle)))
             // What the channel is at is there, and was checked when it was pushed.
             .filter(|(component, bundle)| known.get(*component) != Some(bundle));
+        let bundles: Vec<_> = bundles.collect();
+        let mut objects = read_objects(objects, components)?;
+        objects.retain(|(hash, _)| bundles.iter().any(|(_, bundle)| bundle == hash));
+        let uploads = self.check(objects).await?;
+        let along: BTreeMap<_, _> = uploads.iter().map(|upload| (upload.hash(), upload.bytes())).collect();
         let checks: Vec<_> = bundles
-            .map(|(component, bundle)| self.take_bundle(channel, component, bundle, along.remove(&bundle)))
+            .into_iter()
+            .map(|(component, bundle)| self.fitting(channel, component, bundle, along.get(&bundle).copied().cloned()))
             .collect();
         let checked: Vec<_> = stream::iter(checks).buffer_unordered(CONCURRENCY).try_collect().await?;
-        let mut taken = Taken::default();
+        let mut taken = Taken {
+            // Once all fit: a push that is refused leaves nothing behind.
+            stored: self.keep(uploads).await?,
+            ..Taken::default()
+        };
         let mut depends_on = BTreeMap::new();
-        for (component, stored, spec) in checked {
-            taken.stored += u32::from(stored);
+        for (component, spec) in checked {
             taken.epochs.extend(spec.epoch.map(|epoch| (component.clone(), epoch)));
             if !spec.depends_on.is_empty() {
                 depends_on.insert(component.clone(), spec.depends_on);
@@ -350,31 +378,22 @@ impl Service {
         Ok(taken)
     }
 
-    /// Checks that a bundle is there, or comes along, is a version of this component and fits the channel's clusters.
-    /// Says whether it was stored, and how it is to be run.
-    async fn take_bundle<'c>(
+    /// Checks that a bundle is there, or comes `along`, is a version of this component and fits the channel's clusters.
+    /// Says how it is to be run.
+    async fn fitting<'c>(
         &self,
         channel: &ChannelName,
         component: &'c ComponentName,
         bundle: ObjectHash,
-        zstd: Option<Bytes>,
-    ) -> Result<(&'c ComponentName, bool, bundle::Spec), Failure> {
-        let size = zstd.as_ref().map_or(0, Bytes::len);
-        let along = match zstd {
-            Some(zstd) => Some(self.check(bundle, zstd).await?),
-            None => None,
-        };
-        let bytes = match &along {
-            Some(upload) => upload.bytes().clone(),
+        along: Option<Bytes>,
+    ) -> Result<(&'c ComponentName, bundle::Spec), Failure> {
+        let bytes = match along {
+            Some(bytes) => bytes,
             None => self.stored_bundle(component, bundle).await?,
         };
         let spec = check_component(component, bundle, &bytes)?;
         fit::check(component, &bytes, &self.core.state().fleet, channel)?;
-        let comes_along = along.is_some();
-        if let Some(upload) = along {
-            self.keep(upload, size).await?;
-        }
-        Ok((component, comes_along, spec))
+        Ok((component, spec))
     }
 
     /// A bundle that was uploaded before.

@@ -261,11 +261,20 @@ async fn bundles_that_come_along_are_stored_and_checked_as_uploads_are() {
     other_name.components[0].component = "news".to_owned();
     let other_name = client.publish(other_name).await;
     assert_refused(other_name, Code::InvalidArgument, &["`mail`", "`news`"]);
-    let hashes = vec![wire(mail.hash())];
+    // Of two that come along, one of which is refused, neither is kept.
+    let next = bundle("shop", "2");
+    let mut both = with(vec![object(&next.encode()), object(&mail.encode())], &next);
+    both.components.push(v1::ComponentChange {
+        component: "news".to_owned(),
+        bundle: Some(wire(mail.hash())),
+    });
+    let both = client.publish(both).await;
+    assert_refused(both, Code::InvalidArgument, &["`mail`", "`news`"]);
+    let hashes = vec![wire(mail.hash()), wire(next.hash())];
     let missing = client.missing_objects(v1::MissingObjectsRequest { hashes }).await;
     assert_eq!(
         missing.unwrap().into_inner().hashes.len(),
-        1,
+        2,
         "nothing refused was kept"
     );
 }

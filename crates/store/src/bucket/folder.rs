@@ -21,6 +21,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
@@ -98,6 +99,69 @@ impl Folder {
         self.blocking(move |folders| folders.sync(&file)).await
     }
 
+    /// Creates files, each unless its name is taken, one after the other by one thread: to hand each to a thread takes
+    /// longer than to write a small file. Says which could not be.
+    pub(super) async fn create_all(&self, files: Vec<(Path, Bytes)>) -> Result<(), (Path, object_store::Error)> {
+        let _turn = self.writers.acquire().await.ok();
+        let paths = files.iter().map(|(location, _)| {
+            let path = self.files.path_to_filesystem(location);
+            path.map_err(|error| (location.clone(), error))
+        });
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
+        let folders = Arc::clone(&self.folders);
+        let work = move || {
+            let mut files = files.into_iter().zip(paths);
+            files.try_for_each(|((location, bytes), path)| match folders.create(&path, &bytes.into()) {
+                Ok(_) => Ok(()),
+                Err(error) => Err((location, generic(error))),
+            })
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(created) => created,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Which of these names no file has, in the order given.
+    pub(super) async fn missing(&self, locations: &[Path]) -> Result<Vec<bool>> {
+        let paths = locations.iter().map(|location| self.files.path_to_filesystem(location));
+        let paths = paths.collect::<Result<Vec<_>>>()?;
+        self.blocking(move |folders| {
+            let is_missing = |path: &PathBuf| {
+                let there = path.try_exists()?;
+                if there {
+                    // Whoever has the name may not have flushed it yet.
+                    folders.sync(path)?;
+                }
+                Ok(!there)
+            };
+            paths.iter().map(is_missing).collect()
+        })
+        .await
+    }
+
+    /// What is right below `location`, in no order. Names alone: size and age of each file would have to be asked for.
+    pub(super) async fn names(&self, location: &Path) -> Result<Vec<Path>> {
+        let folder = self.files.path_to_filesystem(location)?;
+        let location = location.clone();
+        self.blocking(move |_| {
+            let items = match fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                items => items?,
+            };
+            let mut found = Vec::new();
+            for item in items {
+                let name = item?.file_name();
+                let name = name.to_string_lossy();
+                if !is_staged(&name) {
+                    found.push(location.clone().join(name.as_ref()));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     /// Creates the file at `location`, unless the name is taken.
     async fn create(&self, location: &Path, payload: PutPayload) -> Result<PutResult> {
         let file = self.files.path_to_filesystem(location)?;
@@ -126,10 +190,7 @@ impl Folder {
     ) -> Result<T> {
         let folders = Arc::clone(&self.folders);
         let done = tokio::task::spawn_blocking(move || work(&folders)).await?;
-        done.map_err(|error| object_store::Error::Generic {
-            store: "Folder",
-            source: Box::new(error),
-        })
+        done.map_err(generic)
     }
 }
 
@@ -235,6 +296,13 @@ impl ObjectStore for Folder {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.files.copy_opts(from, to, options).await
+    }
+}
+
+fn generic(error: io::Error) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "Folder",
+        source: Box::new(error),
     }
 }
 

@@ -55,6 +55,12 @@ impl Upload {
         &self.bytes
     }
 
+    /// The bytes it takes in a bucket.
+    #[must_use]
+    pub fn stored_size(&self) -> usize {
+        self.frame.len()
+    }
+
     pub(super) fn into_frame(self) -> Bytes {
         self.frame
     }

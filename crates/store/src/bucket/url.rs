@@ -10,7 +10,8 @@ use object_store::{
 };
 use url::Url;
 
-use crate::{bucket::folder::Folder, error::Error};
+use super::{Bucket, folder::Folder};
+use crate::error::Error;
 
 /// Whether a folder that is not there is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +20,8 @@ pub(crate) enum Absent {
     Refuse,
 }
 
-/// Opens the backend that `address` names.
-pub(crate) async fn open(address: &str, absent: Absent) -> Result<Arc<dyn ObjectStore>, Error> {
+/// Opens the bucket that `address` names.
+pub(super) async fn open(address: &str, absent: Absent) -> Result<Bucket, Error> {
     let invalid = |reason: String| Error::Address {
         address: without_credentials(address),
         reason,
@@ -41,7 +42,7 @@ pub(crate) async fn open(address: &str, absent: Absent) -> Result<Arc<dyn Object
                 .map_err(|()| invalid("the path is not absolute".to_owned()))?;
             return folder(path, absent).await;
         }
-        "memory" => return Ok(Arc::new(InMemory::new())),
+        "memory" => return Ok(Bucket::on(Arc::new(InMemory::new()))),
         _ => {}
     }
     if url.host_str().is_none_or(str::is_empty) {
@@ -53,14 +54,14 @@ pub(crate) async fn open(address: &str, absent: Absent) -> Result<Arc<dyn Object
     let store = cloud(&url).map_err(|error| invalid(error.to_string()))?;
     let store = store.ok_or_else(|| invalid(format!("there is no storage service `{}`", url.scheme())))?;
     let prefix = Path::from_url_path(url.path()).map_err(|error| invalid(error.to_string()))?;
-    Ok(if prefix.as_ref().is_empty() {
+    Ok(Bucket::on(if prefix.as_ref().is_empty() {
         store
     } else {
         Arc::new(PrefixStore::new(store, prefix))
-    })
+    }))
 }
 
-async fn folder(path: PathBuf, absent: Absent) -> Result<Arc<dyn ObjectStore>, Error> {
+async fn folder(path: PathBuf, absent: Absent) -> Result<Bucket, Error> {
     if absent == Absent::Refuse && !path.is_dir() {
         let address = path.display().to_string();
         return Err(Error::Address {
@@ -74,7 +75,7 @@ async fn folder(path: PathBuf, absent: Absent) -> Result<Arc<dyn ObjectStore>, E
         if absent == Absent::Create {
             folder.prepare()?;
         }
-        Ok(Arc::new(folder) as Arc<dyn ObjectStore>)
+        Ok(Bucket::in_folder(folder))
     });
     let panicked = |error| Error::folder(&named, &std::io::Error::other(error));
     opening.await.map_err(panicked)?
@@ -168,19 +169,9 @@ mod tests {
 
     #[tokio::test]
     async fn cloud_addresses_open_without_a_connection() {
-        assert!(
-            open("s3://bucket", Absent::Create)
-                .await
-                .unwrap()
-                .to_string()
-                .contains("bucket")
-        );
-        assert!(
-            open("s3://bucket/and/prefix", Absent::Create)
-                .await
-                .unwrap()
-                .to_string()
-                .contains("and/prefix")
-        );
+        for (address, told) in [("s3://bucket", "bucket"), ("s3://bucket/and/prefix", "and/prefix")] {
+            let bucket = open(address, Absent::Create).await.unwrap();
+            assert!(bucket.store.to_string().contains(told), "{bucket:?}");
+        }
     }
 }

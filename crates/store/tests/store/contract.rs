@@ -94,7 +94,18 @@ async fn uploads_are_checked_and_kept_as_they_were_sent(bucket: &Bucket) {
     }
     let upload = Upload::open(hash, frame.clone(), bytes.len()).unwrap();
     assert_eq!(upload.bytes(), &bytes);
-    bucket.put_upload(upload).await.unwrap();
+    // Beside others, one of which is there already.
+    let more: Vec<_> = [&b"small"[..], b"sent along"]
+        .map(|bytes| {
+            let zstd = zstd::bulk::compress(bytes, 3).unwrap();
+            Upload::open(ObjectHash::of(bytes), zstd.into(), bytes.len()).unwrap()
+        })
+        .into();
+    let hashes: Vec<_> = more.iter().map(Upload::hash).collect();
+    bucket.put_uploads([more, vec![upload]].concat()).await.unwrap();
+    bucket.put_uploads(Vec::new()).await.unwrap();
+    assert_eq!(bucket.object(&hashes[1]).await.unwrap(), &b"sent along"[..]);
+    assert!(bucket.missing(&hashes).await.unwrap().is_empty());
     assert_eq!(
         bucket.object_compressed(&hash).await.unwrap(),
         frame,

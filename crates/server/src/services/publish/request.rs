@@ -21,9 +21,9 @@ const MAX_KEY: usize = 128;
 pub(super) fn read_objects(
     objects: Vec<v1::Object>,
     components: &BTreeMap<ComponentName, Option<ObjectHash>>,
-) -> Result<BTreeMap<ObjectHash, Bytes>, Failure> {
+) -> Result<Vec<(ObjectHash, Bytes)>, Failure> {
     if objects.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     }
     let bundles: BTreeSet<_> = components.values().flatten().collect();
     let mut read = BTreeMap::new();
@@ -35,7 +35,7 @@ pub(super) fn read_objects(
         }
         read.insert(hash, object.zstd);
     }
-    Ok(read)
+    Ok(read.into_iter().collect())
 }
 
 pub(super) fn read_key(key: &str) -> Result<Option<ObjectHash>, Failure> {

@@ -1,4 +1,4 @@
-//! What is checked of an uploaded object before it is kept.
+//! What is checked of uploaded objects before they are kept.
 
 use bytes::Bytes;
 use driftless_model::{
@@ -9,18 +9,19 @@ use driftless_store::{Error as StoreError, Upload};
 
 use crate::failure::Failure;
 
-/// An upload, if it is the bundle it is said to be.
-pub(super) async fn check(hash: ObjectHash, zstd: Bytes) -> Result<Upload, Failure> {
+/// The uploads, if each is the bundle it is said to be.
+pub(super) async fn check(objects: Vec<(ObjectHash, Bytes)>) -> Result<Vec<Upload>, Failure> {
     // A bundle may have megabytes, and each line of it is parsed.
-    let checked = tokio::task::spawn_blocking(move || {
-        let upload = Upload::open(hash, zstd, MAX_BYTES).map_err(|error| refusal(&hash, error))?;
-        Bundle::decode(upload.bytes())
-            .map_err(|error| Failure::Argument(format!("object {hash} is refused: {error}")))?;
-        Ok(upload)
-    });
+    let checked = tokio::task::spawn_blocking(move || objects.into_iter().map(open).collect());
     checked
         .await
-        .map_err(|error| Failure::Internal(format!("checking object {hash} failed: {error}")))?
+        .map_err(|error| Failure::Internal(format!("checking uploaded objects failed: {error}")))?
+}
+
+fn open((hash, zstd): (ObjectHash, Bytes)) -> Result<Upload, Failure> {
+    let upload = Upload::open(hash, zstd, MAX_BYTES).map_err(|error| refusal(&hash, error))?;
+    Bundle::decode(upload.bytes()).map_err(|error| Failure::Argument(format!("object {hash} is refused: {error}")))?;
+    Ok(upload)
 }
 
 fn refusal(hash: &ObjectHash, error: StoreError) -> Failure {
@@ -39,7 +40,8 @@ mod tests {
     use super::*;
 
     async fn told(hash: ObjectHash, zstd: Vec<u8>) -> String {
-        check(hash, zstd.into()).await.expect_err("must be refused").to_string()
+        let refused = check(vec![(hash, zstd.into())]).await;
+        refused.expect_err("must be refused").to_string()
     }
 
     #[tokio::test]
@@ -47,7 +49,8 @@ mod tests {
         let good = b"{\"component\":\"shop\",\"format\":1}\n";
         let hash = ObjectHash::of(good);
         let zstd = zstd::encode_all(&good[..], 3).unwrap();
-        assert_eq!(check(hash, zstd.clone().into()).await.unwrap().bytes(), &good[..]);
+        let uploads = check(vec![(hash, zstd.clone().into())]).await.unwrap();
+        assert_eq!(uploads[0].bytes(), &good[..]);
         assert!(
             told(ObjectHash::of(b"other"), zstd.clone())
                 .await
