@@ -143,11 +143,14 @@ impl Engine {
         }
     }
 
-    /// An object of the version was refused. When it was refused often enough, that is a failure as well.
-    pub(super) fn note_refused(&mut self, key: Key) {
-        let Some(entry) = self.state.entry(key).filter(|entry| entry.failures >= REFUSALS) else {
+    /// An object of the version could not be applied: `refused`, or for want of an answer. When it was refused often
+    /// enough, that is a failure as well.
+    pub(super) fn note_refused(&mut self, key: Key, refused: bool) {
+        let Some(entry) = self.state.entry_mut(key) else { return };
+        entry.refused = refused;
+        if !refused || entry.failures < REFUSALS {
             return;
-        };
+        }
         if let Some(component) = entry.desired.as_ref().map(|desired| desired.component) {
             self.note_failing(component);
         }

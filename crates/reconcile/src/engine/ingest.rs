@@ -22,7 +22,7 @@ use driftless_model::{
 use super::{
     Engine,
     objection::objection,
-    state::{Claim, ComponentKey, Desired, Gate, Issue, Key, Serving},
+    state::{Claim, ComponentKey, Desired, Gate, Key, Serving},
 };
 use crate::{
     applyset::{self, Scope},
@@ -200,13 +200,13 @@ impl Engine {
             } else {
                 taken.keys.push(key);
             }
-            // Whoever owns it may be asked for again, and may be taken from.
             if let Some(entry) = self.state.entry_mut(key)
-                && (entry.claim == Claim::Left || entry.issue.as_ref().is_some_and(|it| it.reason == Issue::OWNED))
+                && entry.may_fare_better()
             {
                 entry.claim = Claim::Unasked;
                 entry.retry = None;
                 entry.failures = 0;
+                entry.refused = false;
                 touched.insert(key);
             }
             if self.set_manifest(key, component, name, (manifest, hook, same_spec)) {
@@ -304,6 +304,7 @@ impl Engine {
             round,
         });
         entry.failures = 0;
+        entry.refused = false;
         entry.retry = None;
         entry.issue = None;
         entry.pruning = false;

@@ -226,9 +226,8 @@ impl Engine {
                 }
                 self.on_failed(key, "ApplyFailed", &failure);
                 // What fails as drift is repaired is none of the version's own.
-                if cause == Cause::Changed && failure.refusal().is_some_and(Refusal::rejects_object) {
-                    self.note_refused(key);
-                }
+                let refused = cause == Cause::Changed && failure.refusal().is_some_and(Refusal::rejects_object);
+                self.note_refused(key, refused);
                 self.touch(key);
             }
         }
@@ -254,6 +253,7 @@ impl Engine {
         entry.busy = false;
         entry.claim = Claim::Unasked;
         entry.failures = 0;
+        entry.refused = false;
         entry.issue = None;
         entry.drifted = None;
         let change = entry.change.take();

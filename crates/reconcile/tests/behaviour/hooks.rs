@@ -354,6 +354,63 @@ async fn refused_object_starts_the_hooks_of_a_failure_once_per_version() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn object_that_was_refused_before_is_tried_anew_with_each_version() {
+    let (cluster, other) = simulated();
+    let ground = [namespace("shop")];
+    // A Pod that nobody sees to never ends.
+    let before = |image: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a", "image": image}]},
+            "metadata": {"name": "before", "namespace": "shop", "annotations": {"argocd.argoproj.io/hook": "PreSync"}}})
+    };
+    let of = |before: Option<Value>| {
+        let mut shop = vec![deployment("other"), hook("cry", "SyncFail", "a:1")];
+        shop.extend(before);
+        view(&[("shop", &shop), ("ground", &ground)])
+    };
+    let running = Running::start(cluster.client());
+    let alone = view(&[("shop", &[deployment("other")]), ("ground", &ground)]);
+    running.handle.set_desired(alone);
+    // By now it is tried every five minutes only.
+    time_passes(Duration::from_secs(3600)).await;
+    cluster.forget_requests();
+    running.handle.set_desired(of(None));
+    let tries = || cluster.requests().count("apply", "deployments");
+    // Five refusals, as many as of anything that is new.
+    time_passes(Duration::from_secs(20)).await;
+    assert!(other.get(&hook("cry", "", "")).await.is_some());
+    assert!((5..8).contains(&tries()), "{}", tries());
+
+    // What the version's first hooks hold up is not refused yet.
+    other.delete(&hook("cry", "", "")).await;
+    cluster.forget_requests();
+    running.handle.set_desired(of(Some(before("a:broken"))));
+    time_passes(Duration::from_secs(20)).await;
+    assert!(other.get(&before("")).await.is_some());
+    assert_eq!(tries(), 0);
+    assert!(other.get(&hook("cry", "", "")).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_that_was_refused_before_is_tried_anew_with_each_version() {
+    let (cluster, other) = simulated();
+    let mut hook = job("migrate", "a:1", &json!({"argocd.argoproj.io/hook": "PreSync"}));
+    hook["metadata"]["namespace"] = json!("later");
+    let of = |value: &str| {
+        view(&[
+            ("shop", &[config_map("a", value), hook.clone()]),
+            ("ground", &[namespace("shop")]),
+        ])
+    };
+    let running = Running::start(cluster.client());
+    running.handle.set_desired(of("1"));
+    time_passes(Duration::from_secs(3600)).await;
+    other.create(&namespace("later")).await;
+    running.handle.set_desired(of("2"));
+    time_passes(Duration::from_secs(2)).await;
+    assert!(other.get(&hook).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn refused_hook_is_a_failure_and_a_conflict_is_none() {
     let (cluster, other) = simulated();
     other.create(&namespace("shop")).await;

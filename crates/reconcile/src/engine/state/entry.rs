@@ -159,6 +159,8 @@ pub(crate) struct Entry {
     /// Not before then.
     pub(crate) retry: Option<Instant>,
     pub(crate) failures: u32,
+    /// The API server refused what it should be, at the last try.
+    pub(crate) refused: bool,
     pub(crate) issue: Option<Box<Issue>>,
     /// When drift was seen that is not repaired yet.
     pub(crate) drifted: Option<Instant>,
@@ -188,6 +190,7 @@ impl Entry {
             queued: false,
             retry: None,
             failures: 0,
+            refused: false,
             issue: None,
             drifted: None,
             change: None,
@@ -267,6 +270,13 @@ impl Entry {
     /// What becomes of drift.
     pub(crate) fn drift_mode(&self) -> Drift {
         self.desired.as_ref().map(|desired| desired.drift).unwrap_or_default()
+    }
+
+    /// May a new version of its component bring what it failed for: the leave to take it from its owner, or what the API
+    /// server missed? It is tried anew then, whether its own manifest changed or not.
+    pub(crate) fn may_fare_better(&self) -> bool {
+        let is_owned = self.issue.as_ref().is_some_and(|issue| issue.reason == Issue::OWNED);
+        self.claim == Claim::Left || self.refused || is_owned
     }
 
     /// Does something speak against applying it?
