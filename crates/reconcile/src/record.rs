@@ -6,7 +6,10 @@
 //! the truth: a record that is missing, broken or of another format only means that everything is applied again, which
 //! changes nothing. Where not everything fits the digests are left out first, and then what a person was asked.
 
-use std::{collections::BTreeMap, io::Read as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use driftless_model::{
@@ -44,6 +47,10 @@ pub(crate) struct Notes {
     /// How its objects are deleted.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) prune: Prune,
+    /// Kinds, by group and name, of its objects that depend on others: those are not deleted before it is known which
+    /// objects of these kinds there are.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) dependents: BTreeSet<(String, String)>,
     /// To which deletions a person's consent was asked for: some may be done by now, and consent names all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) asked: Vec<ManifestId>,
@@ -201,6 +208,7 @@ mod tests {
                 definitions: true,
                 ..Prune::default()
             },
+            dependents: [("apps".to_owned(), "Deployment".to_owned())].into(),
             asked: records(3).into_keys().collect(),
         }
     }

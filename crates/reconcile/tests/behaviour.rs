@@ -14,6 +14,8 @@ mod fields;
 mod held;
 #[path = "behaviour/hooks.rs"]
 mod hooks;
+#[path = "behaviour/leaving.rs"]
+mod leaving;
 #[path = "behaviour/order.rs"]
 mod order;
 #[path = "behaviour/orders.rs"]

@@ -288,12 +288,13 @@ impl Engine {
             .then(|| order::read(&manifest.value()).ok())
             .flatten()
             .unwrap_or_default();
+        let depends = !order.depends_on.is_empty();
         let marked = applyset::has_annotations(manifest).then(|| manifest.value());
         entry.desired = Some(Desired {
             component,
             wave: order.wave,
             hook: hook.map(Box::new),
-            after: (!order.depends_on.is_empty()).then(|| order.depends_on.into()),
+            after: depends.then(|| order.depends_on.into()),
             digest: applyset::manifest_digest(manifest, name),
             force: applyset::forces_conflicts(manifest),
             changing: marked.as_ref().map_or(Changing::Free, marks::changing),
@@ -310,10 +311,13 @@ impl Engine {
         entry.pruning = false;
         self.expected
             .set(&entry.id, entry.applied.and_then(|applied| applied.owned));
-        let kind = self.state.kind_mut(kind);
-        if !matches!(kind.serving, Serving::Served(_)) && kind.version.as_deref() != Some(manifest.version()) {
-            kind.version = Some(manifest.version().to_owned());
-            kind.retry = None;
+        let served = self.state.kind_mut(kind);
+        if !matches!(served.serving, Serving::Served(_)) && served.version.as_deref() != Some(manifest.version()) {
+            served.version = Some(manifest.version().to_owned());
+            served.retry = None;
+        }
+        if depends {
+            self.add_dependents(component, kind);
         }
         if ground::is_namespace(manifest.id()) {
             self.state.namespaces.insert(manifest.id().name.clone(), key);

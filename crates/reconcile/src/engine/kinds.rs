@@ -288,6 +288,7 @@ impl Engine {
     fn on_listed(&mut self, kind: KindKey, revision: u64, at: Instant) {
         let state = self.state.kind_mut(kind);
         state.listed = true;
+        state.list_failed = false;
         let listing = state.listing;
         self.clear_trouble(kind);
         for key in self.state.of_kind(kind) {
@@ -325,6 +326,9 @@ impl Engine {
 
     fn on_trouble(&mut self, key: KindKey, failure: &Failure, times: u32) {
         self.counters.failed += 1;
+        if !std::mem::replace(&mut self.state.kind_mut(key).list_failed, true) {
+            self.state.weigh_all();
+        }
         tracing::debug!(kind = self.state.kind(key).name, "watch: {}", failure.text());
         if failure.doubts_server() {
             self.probe();

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Done, Engine, Timer,
-    state::{ComponentKey, Gate, Issue, Parent, RunState, Serving},
+    state::{ComponentKey, Gate, Issue, KindKey, Parent, RunState},
 };
 use crate::{
     api::Failure,
@@ -178,11 +178,17 @@ impl Engine {
     /// Is it known of every kind of a scope which objects there are?
     pub(super) fn is_known(&self, scope: &Scope) -> bool {
         scope.kinds.iter().all(|(group, name)| {
-            self.state.find_kind(group, name).is_some_and(|kind| {
-                let kind = self.state.kind(kind);
-                kind.listed || kind.serving == Serving::Missing && kind.failures > 0
-            })
+            let kind = self.state.find_kind(group, name);
+            kind.is_some_and(|kind| self.state.kind(kind).is_known())
         })
+    }
+
+    /// Objects of a kind depend on others: that is recorded.
+    pub(super) fn add_dependents(&mut self, key: ComponentKey, kind: KindKey) {
+        let place = self.state.kind(kind).place();
+        if self.state.component_mut(key).dependents.insert(place) {
+            self.record_later(key);
+        }
     }
 
     /// What was applied changed: it is recorded once the component is quiet.
@@ -200,6 +206,7 @@ impl Engine {
     }
 
     fn write_parent(&mut self, key: ComponentKey, scope: Scope) {
+        self.state.note_dependents(key);
         let component = self.state.component(key);
         let entries = component.keys.iter().filter_map(|key| self.state.entry(*key));
         let applied = entries.filter_map(|entry| Some((&*entry.id, entry.applied?)));

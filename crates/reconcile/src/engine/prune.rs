@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     Engine,
     parents::seconds,
-    state::{Component, ComponentKey, Entry, Key, Parent, State},
+    state::{Component, ComponentKey, Entry, Key, KindKey, Parent, State},
 };
 use crate::{
     api::{Api, Failure, parse, version_path},
@@ -29,12 +29,17 @@ const NAMED: usize = 3;
 impl Engine {
     /// Weighs every prune that changed since it was weighed last.
     pub(super) fn weigh_prunes(&mut self) {
-        for key in std::mem::take(&mut self.state.to_weigh) {
-            self.weigh_prune(key);
+        let to_weigh = std::mem::take(&mut self.state.to_weigh);
+        if to_weigh.is_empty() {
+            return;
+        }
+        let unknown = self.state.unknown_dependents();
+        for key in to_weigh {
+            self.weigh_prune(key, unknown);
         }
     }
 
-    fn weigh_prune(&mut self, key: ComponentKey) {
+    fn weigh_prune(&mut self, key: ComponentKey, unknown: Option<KindKey>) {
         let component = self.state.component(key);
         let known = match &component.parent {
             Parent::Ours(scope) => self.is_known(scope),
@@ -66,6 +71,7 @@ impl Engine {
         component.pruning.since.get_or_insert(now);
         component.pruning.blocked = deletions;
         component.pruning.verdict = verdict;
+        component.pruning.unknown = unknown;
         component.dirty = true;
         for key in component.stale.clone() {
             self.consider(key);
@@ -231,7 +237,7 @@ pub(super) fn problems(state: &State, key: ComponentKey, component: &Component) 
         return Vec::new();
     };
     let Some(blocked) = &component.pruning.blocked else {
-        return waits_for_health(component, since).into_iter().collect();
+        return waits(state, component, since).into_iter().collect();
     };
     let command = format!("`driftless approve-prune <cluster> {}`", component.name);
     if component.pruning.verdict == Verdict::AskingWait {
@@ -278,14 +284,24 @@ pub(super) fn problems(state: &State, key: ComponentKey, component: &Component) 
     }]
 }
 
-/// What may go goes when the rest does well.
-fn waits_for_health(component: &Component, since: Timestamp) -> Option<Problem> {
-    let waits = !component.stale.is_empty() && component.unsynced == 0 && !component.waves.is_ready();
-    waits.then(|| Problem {
+/// What may go goes when the rest does well, and when it is known that nothing depends on it.
+fn waits(state: &State, component: &Component, since: Timestamp) -> Option<Problem> {
+    let unknown = component.pruning.unknown.map(|kind| state.kind(kind));
+    let until = if component.unsynced == 0 && !component.waves.is_ready() {
+        "all others of it are healthy".to_owned()
+    } else {
+        let kind = unknown.filter(|kind| !kind.is_being_learnt())?;
+        let why = kind.complaint().unwrap_or("it is not listed yet");
+        format!(
+            "it is known which objects of kind {} there are, as some may depend on them: {why}",
+            kind.name
+        )
+    };
+    (!component.stale.is_empty()).then(|| Problem {
         object: None,
         reason: "PruneWaits".to_owned(),
         message: format!(
-            "{} objects left the component; they are deleted when all others of it are healthy",
+            "{} objects left the component; they are deleted when {until}",
             component.stale.len()
         ),
         since,

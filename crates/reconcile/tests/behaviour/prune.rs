@@ -9,7 +9,6 @@ use driftless_model::{
     },
     orders::{Consent, Orders},
 };
-use driftless_sim::Cluster;
 use serde_json::{Value, json};
 
 use crate::rig::*;
@@ -365,104 +364,4 @@ async fn what_an_object_owns_goes_or_stays_as_the_component_says() {
         time_passes(Duration::from_secs(60)).await;
         assert_eq!(other.get(&owned).await.is_some(), stays, "{propagation:?}");
     }
-}
-
-fn depending(mut object: Value, on: &str) -> Value {
-    object["metadata"]["annotations"] = json!({"config.kubernetes.io/depends-on": on});
-    object
-}
-
-/// Names of what was deleted, in order.
-fn deleted(cluster: &Cluster) -> Vec<String> {
-    let requests = cluster.requests();
-    let deletions = requests.log().filter(|it| it.verb == "delete");
-    deletions.map(|it| it.name.clone()).collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_others_that_left_depend_on_goes_when_they_are_gone() {
-    let (cluster, other) = simulated();
-    let running = Running::start(cluster.client());
-    let on = |name: &str| format!("/namespaces/shop/ConfigMap/{name}");
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "c", "namespace": "shop"}});
-    let all = [
-        config_map("a", "1"),
-        depending(config_map("b", "1"), &on("a")),
-        depending(secret, &format!("{}, {}", on("a"), on("b"))),
-    ];
-    let ground = [namespace("shop")];
-    let elsewhere = [depending(config_map("d", "1"), "/namespaces/shop/Secret/c")];
-    running
-        .converge(&view(&[("shop", &all), ("other", &elsewhere), ("ground", &ground)]))
-        .await;
-    other
-        .patch(
-            &config_map("d", ""),
-            json!({"metadata": {"finalizers": ["example.com/held"]}}),
-        )
-        .await;
-    // What they depended on is known after a restart too, and of a component that is not desired any more.
-    running.stop().await;
-    let running = Running::start(cluster.client());
-    let left = view(&[("ground", &ground)]);
-    running.handle.set_desired(left.clone());
-    time_passes(Duration::from_secs(600)).await;
-    assert_eq!(deleted(&cluster), ["d"]);
-    other
-        .patch(&config_map("d", ""), json!({"metadata": {"finalizers": null}}))
-        .await;
-    running.converge(&left).await;
-    let names: Vec<_> = deleted(&cluster)
-        .into_iter()
-        .filter(|it| !it.starts_with("driftless-"))
-        .collect();
-    assert_eq!(names, ["d", "c", "b", "a"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_left_in_a_circle_goes_all_the_same() {
-    let (cluster, other) = simulated();
-    let running = Running::start(cluster.client());
-    let mut last = config_map("last", "1");
-    last["metadata"]["annotations"] = json!({"driftless.dev/wave": "5"});
-    let ground = [namespace("shop")];
-    let all = [
-        config_map("a", "1"),
-        config_map("b", "1"),
-        config_map("early", "1"),
-        last,
-    ];
-    running.converge(&view(&[("shop", &all), ("ground", &ground)])).await;
-    for (name, on) in [("a", "b"), ("b", "a"), ("early", "last")] {
-        let on = json!({"config.kubernetes.io/depends-on": format!("/namespaces/shop/ConfigMap/{on}")});
-        other
-            .patch(&config_map(name, ""), json!({"metadata": {"annotations": on}}))
-            .await;
-    }
-    let report = running.converge(&view(&[("ground", &ground)])).await;
-    assert_eq!(report.counters.pruned, 4);
-    assert_eq!(deleted(&cluster)[0], "last");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_kept_holds_up_nothing() {
-    let (cluster, other) = simulated();
-    let running = Running::start(cluster.client());
-    let all = [
-        namespace("shop"),
-        config_map("a", "1"),
-        depending(config_map("b", "1"), "/namespaces/shop/ConfigMap/a"),
-    ];
-    running.converge(&view(&[("shop", &all)])).await;
-    other
-        .patch(
-            &config_map("b", ""),
-            json!({"metadata": {"annotations": {"driftless.dev/prune": "disabled"}}}),
-        )
-        .await;
-    time_passes(Duration::from_secs(1)).await;
-    running.converge(&view(&[("shop", &all[..1])])).await;
-    assert!(other.get(&config_map("a", "")).await.is_none());
-    assert!(other.get(&config_map("b", "")).await.is_some());
-    assert_eq!(deleted(&cluster), ["a"]);
 }

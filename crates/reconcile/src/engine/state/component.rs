@@ -61,6 +61,8 @@ pub(crate) struct Component {
     /// The same, by wave.
     pub(crate) stale_waves: BTreeMap<i32, u32>,
     pub(crate) pruning: Pruning,
+    /// Kinds of its objects that depend on others, see [`Notes::dependents`].
+    pub(crate) dependents: BTreeSet<(String, String)>,
     /// All that a person was asked about last, to be recorded: consent is to these, of which some may be gone by the time
     /// that an agent which restarted sees it.
     pub(crate) asked: Vec<ManifestId>,
@@ -110,6 +112,7 @@ impl Component {
             plain_stale: 0,
             stale_waves: BTreeMap::new(),
             pruning: Pruning::default(),
+            dependents: BTreeSet::new(),
             asked: Vec::new(),
             recalled: Vec::new(),
             needs: Vec::new(),
@@ -132,6 +135,7 @@ impl Component {
             run: self.hooks.as_ref().map(|hooks| hooks.run.clone()),
             account: self.spec.service_account.clone(),
             prune: self.spec.prune.clone(),
+            dependents: self.dependents.clone(),
             asked: asked.to_vec(),
         }
     }
@@ -142,6 +146,7 @@ impl Component {
             run,
             account,
             prune,
+            dependents,
             asked,
         } = notes;
         self.last_run = run;
@@ -150,6 +155,7 @@ impl Component {
             prune,
             ..Spec::default()
         });
+        self.dependents = dependents;
         self.recalled = asked.clone();
         self.asked = asked;
     }

@@ -33,6 +33,8 @@ pub(crate) struct Kind {
     pub(crate) watch: Option<(u64, AbortHandle)>,
     /// Was a list completed since the watch began?
     pub(crate) listed: bool,
+    /// Was a list tried in vain since one was completed last?
+    pub(crate) list_failed: bool,
     /// The number of the current or last list.
     pub(crate) listing: u64,
     /// Why the watch does not work, and since when.
@@ -52,9 +54,38 @@ impl Kind {
             failures: 0,
             watch: None,
             listed: false,
+            list_failed: false,
             listing: 0,
             trouble: None,
             needed: false,
+        }
+    }
+
+    /// Its group and name.
+    pub(crate) fn place(&self) -> (String, String) {
+        (self.group.clone(), self.name.clone())
+    }
+
+    /// Why nothing is known of its objects, if there is a reason.
+    pub(crate) fn complaint(&self) -> Option<&str> {
+        match &self.serving {
+            Serving::Broken(why) => Some(why),
+            Serving::Asked | Serving::Served(_) | Serving::Missing => Some(&self.trouble.as_ref()?.message),
+        }
+    }
+
+    /// Is it known which objects of it there are?
+    pub(crate) fn is_known(&self) -> bool {
+        self.listed || self.serving == Serving::Missing && self.failures > 0
+    }
+
+    /// Is that being found out for the first time?
+    pub(crate) fn is_being_learnt(&self) -> bool {
+        match &self.serving {
+            Serving::Asked => true,
+            Serving::Missing => self.failures == 0,
+            Serving::Served(_) => !self.listed && !self.list_failed,
+            Serving::Broken(_) => false,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_model::manifest::ManifestId;
 
-use super::{ComponentKey, Entry, Key, Live, State};
+use super::{ComponentKey, Entry, Key, KindKey, Live, Parent, State};
 
 /// The dependencies of what left.
 #[derive(Default)]
@@ -19,6 +19,48 @@ pub(crate) struct Leaving {
 }
 
 impl State {
+    /// A kind of which it is not known which objects there are, while some may have left and depend on what others have:
+    /// because some did depend on others, or because nothing was ever seen of it yet. Only where a component has objects
+    /// of it: of all others nothing is watched.
+    pub(crate) fn unknown_dependents(&self) -> Option<KindKey> {
+        let components = self.component_index.values().map(|key| self.component(*key));
+        let mut places = components.flat_map(|component| {
+            let scope = match &component.parent {
+                Parent::Ours(scope) => Some(scope),
+                Parent::None => None,
+            };
+            let kinds = scope.into_iter().flat_map(|scope| &scope.kinds);
+            kinds.map(|place| (place, component.dependents.contains(place)))
+        });
+        places.find_map(|(place, depends)| {
+            let key = self.find_kind(&place.0, &place.1)?;
+            let kind = self.kind(key);
+            (kind.is_being_learnt() || depends && !kind.is_known()).then_some(key)
+        })
+    }
+
+    /// Takes in which kinds of a component's objects depend on others: those that it has, and those that it had as long
+    /// as it is not known whether something of them is left.
+    pub(crate) fn note_dependents(&mut self, key: ComponentKey) {
+        let component = self.component(key);
+        let mut kinds = BTreeSet::new();
+        for entry in component.keys.iter().filter_map(|key| self.entry(*key)) {
+            if entry.desired.as_ref().is_some_and(|desired| desired.after.is_some()) {
+                kinds.insert(entry.kind);
+            }
+        }
+        for key in component.stale.iter().filter(|key| self.leaving.of.contains_key(key)) {
+            kinds.extend(self.entry(*key).map(|entry| entry.kind));
+        }
+        let unknown = |place: &&(String, String)| {
+            let kind = self.find_kind(&place.0, &place.1);
+            kind.is_none_or(|kind| !self.kind(kind).is_known())
+        };
+        let mut dependents: BTreeSet<_> = component.dependents.iter().filter(unknown).cloned().collect();
+        dependents.extend(kinds.into_iter().map(|kind| self.kind(kind).place()));
+        self.component_mut(key).dependents = dependents;
+    }
+
     /// Takes in whether an object is among those that left. Says what it holds up no longer.
     pub(crate) fn note_leaving(&mut self, key: Key) -> Vec<Key> {
         let leaves = self.entry(key).filter(|entry| entry.tally.stale.is_some());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use driftless_model::status::PruneBlocked;
 use jiff::Timestamp;
 
-use super::{Component, ComponentKey, Entry, Key, State};
+use super::{Component, ComponentKey, Entry, Key, KindKey, State};
 use crate::budget::{self, Stale, Verdict};
 
 /// How a component's prune stands.
@@ -19,6 +19,8 @@ pub(crate) struct Pruning {
     consented_asking: usize,
     /// How many stale objects ask for consent.
     asking: usize,
+    /// Nothing goes before it is known which objects of this kind there are: some may depend on what left.
+    pub(crate) unknown: Option<KindKey>,
     /// What waits for consent.
     pub(crate) blocked: Option<PruneBlocked>,
     /// Since when something is stale.
@@ -55,6 +57,7 @@ impl Pruning {
     /// May this stale object go?
     pub(super) fn admits(&self, key: Key, asking: bool) -> bool {
         match self.verdict {
+            _ if self.unknown.is_some() => false,
             Verdict::Unknown => false,
             Verdict::Free => true,
             Verdict::AskingWait => !asking || self.consented.contains(&key),
