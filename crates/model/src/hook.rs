@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{canonical::Needle, order};
+use crate::{canonical::Needle, manifest::Manifest, order};
 
 /// Argo CD's annotation.
 pub const ARGO: &str = "argocd.argoproj.io/hook";
@@ -112,6 +112,13 @@ impl Hook {
 pub fn is_concerned(canonical: &[u8]) -> bool {
     static NEEDLE: Needle = Needle::new("/hook\"");
     NEEDLE.is_in(canonical)
+}
+
+/// What a manifest asks for, if it is a hook. One that cannot be understood was refused at the push, or an overlay made
+/// it so: it is an ordinary object then.
+pub fn of(manifest: &Manifest) -> Option<Hook> {
+    let read = || read(&manifest.value()).ok().flatten();
+    manifest.may_be_hook().then(read).flatten()
 }
 
 /// Reads what an object asks for; `None` where it is no hook. Argo CD's annotations go before Helm's.

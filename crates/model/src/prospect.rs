@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{diff::FieldChange, hash::ObjectHash, manifest::ManifestId, name::ComponentName};
+use crate::{diff::FieldChange, hash::ObjectHash, hook::Phase, manifest::ManifestId, name::ComponentName};
 
 /// What would come of a view.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,6 +26,17 @@ pub struct ComponentProspect {
     pub unchanged: u32,
     /// What would come of all others.
     pub objects: BTreeMap<ManifestId, Outcome>,
+    /// Its hooks that would run, in their order: those of a failure last, which run only if something fails.
+    pub hooks: Vec<HookProspect>,
+}
+
+/// A hook that would run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookProspect {
+    /// When.
+    pub phase: Phase,
+    /// Which.
+    pub object: ManifestId,
 }
 
 /// What would come of an object that does not stay as it is.

@@ -70,6 +70,14 @@ impl Run {
         }
     }
 
+    /// The run of a version after the last run there was, if there was one.
+    pub(crate) fn after(last: Option<&Self>, id: u64, version: ObjectHash, was_applied: bool) -> Self {
+        last.map_or_else(
+            || Self::new(id, version, !was_applied),
+            |last| last.next_run(id, version),
+        )
+    }
+
     /// The run after this one. It installs if this one did and failed before anything was applied.
     pub(crate) fn next_run(&self, id: u64, version: ObjectHash) -> Self {
         Self::new(id, version, self.install && self.stage == Stage::Before)
@@ -103,6 +111,22 @@ impl Run {
             active.extend(beside);
         }
         active
+    }
+
+    /// All hooks that are still to run, in their order; those of a failure come last, and only run if something fails.
+    pub(crate) fn ahead<'a>(&self, hooks: &[(&'a ManifestId, &Hook)]) -> Vec<(Phase, &'a ManifestId)> {
+        let phases = [Phase::PreSync, Phase::Sync, Phase::PostSync, Phase::SyncFail];
+        let mut ahead = Vec::new();
+        let comes = |phase: &Phase| *phase == Phase::SyncFail || self.failed.is_none();
+        for phase in phases.into_iter().filter(comes).filter(|_| self.stage != Stage::Over) {
+            let mut left: Vec<_> = hooks
+                .iter()
+                .filter(|(id, hook)| self.is_left(phase, id, hook))
+                .collect();
+            left.sort_by_key(|(id, hook)| (hook.weight, *id));
+            ahead.extend(left.into_iter().map(|(id, _)| (phase, *id)));
+        }
+        ahead
     }
 
     /// Of the hooks left in a phase the ones of the lowest weight.
@@ -209,6 +233,35 @@ mod tests {
         run.end(Phase::PostSync, &ids[3], None);
         assert!(run.advance(&hooks, true));
         assert_eq!((run.stage, run.active(&hooks)), (Stage::Over, Vec::new()));
+    }
+
+    #[test]
+    fn what_is_ahead_is_what_will_run_in_its_order() {
+        let ids = [id("a"), id("b"), id("c"), id("d")];
+        let all = [
+            hook("PostSync", "0"),
+            hook("PreSync,SyncFail", "0"),
+            hook("PreSync", "-1"),
+            hook("Skip", "0"),
+        ];
+        let hooks: Vec<_> = ids.iter().zip(&all).collect();
+        let mut run = run();
+        let all = [
+            (Phase::PreSync, &ids[2]),
+            (Phase::PreSync, &ids[1]),
+            (Phase::PostSync, &ids[0]),
+            (Phase::SyncFail, &ids[1]),
+        ];
+        assert_eq!(run.ahead(&hooks), all);
+        run.end(Phase::PreSync, &ids[2], None);
+        assert_eq!(run.ahead(&hooks), all[1..]);
+        let mut failed = run.clone();
+        failed.end(Phase::PreSync, &ids[1], Some("it crashed".to_owned()));
+        assert_eq!(failed.ahead(&hooks), all[3..]);
+        run.end(Phase::PreSync, &ids[1], None);
+        run.end(Phase::PostSync, &ids[0], None);
+        run.advance(&hooks, true);
+        assert_eq!(run.ahead(&hooks), []);
     }
 
     #[test]

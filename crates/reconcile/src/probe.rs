@@ -3,10 +3,12 @@
 //!
 //! Called by the agent when somebody asks; the engine knows nothing of it and is not disturbed. Everything is read from
 //! the API server: who owns what, what was applied before (the records in the ApplySets' parents) and what is live.
+//! - [`hooks`]: which hooks would run.
 //! - [`object`]: one object's dry run, and [`compare`]: what came of it, without what is secret.
 //! - [`leaving`]: what would be deleted.
 
 mod compare;
+mod hooks;
 mod leaving;
 mod object;
 
@@ -33,7 +35,7 @@ use crate::{
     ground,
     parent::Parents,
     plan::Applied,
-    record,
+    record::{self, Notes},
 };
 
 /// Requests under way at once: the reconciler needs the API server as well.
@@ -69,6 +71,7 @@ struct Question {
 struct Known {
     scope: Scope,
     applied: BTreeMap<ManifestId, Applied>,
+    notes: Notes,
 }
 
 impl Prober {
@@ -151,8 +154,8 @@ impl Prober {
                 record,
             } = parent
             {
-                let (applied, _) = record.as_deref().map(record::unpack).unwrap_or_default();
-                known.insert(component, Known { scope, applied });
+                let (applied, notes) = record.as_deref().map(record::unpack).unwrap_or_default();
+                known.insert(component, Known { scope, applied, notes });
             }
         }
         Ok(known)
@@ -191,7 +194,9 @@ impl Question {
             let why = format!("it cannot be worked out, and stays as it is: {}", held.reason);
             prospect.objects.insert(held.id.clone(), Outcome::Left(why));
         }
-        let mut waiting = component.manifests.iter();
+        let (manifests, hooks) = hooks::apart(component);
+        self.add_hooks(name, component, &hooks, &mut prospect);
+        let mut waiting = manifests.into_iter();
         let mut tasks = JoinSet::new();
         loop {
             while tasks.len() < IN_FLIGHT

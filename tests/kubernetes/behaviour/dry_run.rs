@@ -71,7 +71,11 @@ async fn dry_run_tells_what_a_push_would_change_and_changes_nothing(cluster: &dy
     world.driftless(&["channel", "create", "next"]).await?;
     let mut next = deployment("web", "example.com/web:2", 1);
     next["spec"]["replicas"] = json!(3);
-    let objects = [next, config_map("kept", "1"), config_map("new", "1")];
+    let migrate = json!({"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "migrate", "annotations": {"argocd.argoproj.io/hook": "PreSync"}},
+        "spec": {"template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "main", "image": "example.com/migrate:1"}]}}}});
+    let objects = [next, config_map("kept", "1"), config_map("new", "1"), migrate];
     std::fs::write(home.path().join("next.yaml"), stream(&objects))?;
     let namespace = world.namespace();
     let push = [
@@ -95,7 +99,8 @@ async fn dry_run_tells_what_a_push_would_change_and_changes_nothing(cluster: &dy
     expect_words(
         &text,
         &[
-            "1 changed, 1 added, 1 removed",
+            "1 changed, 1 added, 1 removed, 1 hook",
+            &format!("Job.batch {namespace}/migrate  PreSync hook: runs before anything is applied"),
             "spec.replicas: 1 → 3",
             "spec.template.spec.containers[name=main].image: \"example.com/web:1\" → \"example.com/web:2\"",
             &format!("+ ConfigMap {namespace}/new"),

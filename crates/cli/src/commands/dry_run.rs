@@ -20,7 +20,7 @@ use crate::{
 ///
 /// The cluster's agent makes a server-side dry run of every object, as it would apply it: defaults, admission webhooks,
 /// conflicts and rights are those of that API server, and what is live is what is compared with. Nothing is written.
-/// Values of Secrets stay on the cluster. Without --snapshot and --channel it is about what the cluster should run now.
+/// Values of Secrets stay on the cluster. Hooks that would run are named, and not run. Without --snapshot and --channel it is about what the cluster should run now.
 /// Exits with 0 when nothing would change, 1 when something would, and 2 when it cannot tell or something is refused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -58,7 +58,7 @@ pub(crate) const PRINTS: Prints = Prints {
                 ("notes[]", "what could not be found out"),
                 (
                     "leftOut",
-                    "number of objects that are left out, as there are too many to tell",
+                    "number of objects and hooks that are left out, as there are too many to tell",
                 ),
             ],
         },
@@ -112,10 +112,7 @@ fn outcome(document: &Document) -> Outcome {
         .components
         .iter()
         .any(|component| !component.refused.is_empty());
-    let changes = document
-        .components
-        .iter()
-        .any(|component| !component.changes.is_empty());
+    let changes = document.components.iter().any(Found::has_changes);
     match (refuses, changes || document.left_out > 0) {
         (true, _) => Outcome::Refused,
         (false, true) => Outcome::Found,

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use driftless_model::{
     diff::FieldChange,
+    hook::Phase,
     name::ComponentName,
-    prospect::{ComponentProspect, Outcome, Prospect},
+    prospect::{ComponentProspect, HookProspect, Outcome, Prospect},
 };
 use prost::Message as _;
 
 use super::{Error, opt_hash, to_hash};
-use crate::v1::{self, ProbeOutcome};
+use crate::v1::{self, HookPhase, ProbeOutcome};
 
 /// What a length and a tag take besides a message.
 const FRAME: usize = 8;
@@ -31,8 +32,22 @@ pub fn from_prospect(id: u64, prospect: &Prospect, room: usize) -> v1::ProbeResu
             bundle: component.bundle.as_ref().map(to_hash),
             unchanged: component.unchanged,
             objects: Vec::new(),
+            hooks: Vec::new(),
         };
         used += wire.encoded_len() + FRAME;
+        for hook in &component.hooks {
+            let hook = v1::ProbedHook {
+                phase: from_phase(hook.phase).into(),
+                object: Some((&hook.object).into()),
+            };
+            let size = hook.encoded_len() + FRAME;
+            if used + size > room {
+                result.left_out += 1;
+                continue;
+            }
+            used += size;
+            wire.hooks.push(hook);
+        }
         for (object, outcome) in &component.objects {
             let mut wire_object = from_outcome(outcome);
             wire_object.object = Some(object.into());
@@ -50,6 +65,26 @@ pub fn from_prospect(id: u64, prospect: &Prospect, room: usize) -> v1::ProbeResu
         result.components.push(wire);
     }
     result
+}
+
+fn from_phase(phase: Phase) -> HookPhase {
+    match phase {
+        Phase::PreSync => HookPhase::PreSync,
+        Phase::Sync => HookPhase::Sync,
+        Phase::PostSync => HookPhase::PostSync,
+        Phase::SyncFail => HookPhase::SyncFail,
+    }
+}
+
+/// `None` for one that only newer agents know.
+fn phase(phase: HookPhase) -> Option<Phase> {
+    match phase {
+        HookPhase::Unspecified => None,
+        HookPhase::PreSync => Some(Phase::PreSync),
+        HookPhase::Sync => Some(Phase::Sync),
+        HookPhase::PostSync => Some(Phase::PostSync),
+        HookPhase::SyncFail => Some(Phase::SyncFail),
+    }
 }
 
 fn from_outcome(outcome: &Outcome) -> v1::ProbedObject {
@@ -89,12 +124,16 @@ pub fn prospect(result: v1::ProbeResult) -> Result<Prospect, Error> {
     for component in result.components {
         let name = component.component.parse();
         let name = name.map_err(|error| Error::new("probe.component", error))?;
+        let missing = || Error::new("probe.object", "it is missing");
+        let mut hooks = Vec::with_capacity(component.hooks.len());
+        for hook in component.hooks {
+            let phase = phase(hook.phase());
+            let object = hook.object.ok_or_else(missing)?.into();
+            hooks.extend(phase.map(|phase| HookProspect { phase, object }));
+        }
         let mut objects = BTreeMap::new();
         for mut object in component.objects {
-            let id = object
-                .object
-                .take()
-                .ok_or_else(|| Error::new("probe.object", "it is missing"))?;
+            let id = object.object.take().ok_or_else(missing)?;
             if let Some(outcome) = outcome(object)? {
                 objects.insert(id.into(), outcome);
             }
@@ -103,6 +142,7 @@ pub fn prospect(result: v1::ProbeResult) -> Result<Prospect, Error> {
             bundle: opt_hash("probe.bundle", component.bundle.as_ref())?,
             unchanged: component.unchanged,
             objects,
+            hooks,
         };
         components.insert(name, told);
     }
@@ -172,6 +212,13 @@ mod tests {
         }
     }
 
+    fn hook(phase: Phase) -> HookProspect {
+        HookProspect {
+            phase,
+            object: id("migrate"),
+        }
+    }
+
     fn answer() -> Prospect {
         let masked = FieldChange {
             path: "data.password".to_owned(),
@@ -198,6 +245,7 @@ mod tests {
             bundle: Some(ObjectHash::of(b"bundle")),
             unchanged: 7,
             objects: objects.into(),
+            hooks: vec![hook(Phase::PreSync), hook(Phase::SyncFail)],
         };
         Prospect {
             components: [("shop".parse().unwrap(), component)].into(),
@@ -221,6 +269,7 @@ mod tests {
         });
         let component = ComponentProspect {
             objects: objects.collect(),
+            hooks: vec![hook(Phase::Sync); 100],
             ..ComponentProspect::default()
         };
         let large = Prospect {
@@ -231,8 +280,9 @@ mod tests {
             let wire = from_prospect(1, &large, room);
             assert!(wire.encoded_len() <= room.max(40), "{} of {room}", wire.encoded_len());
             let told = prospect(wire).unwrap();
-            let objects = &told.components.values().next().unwrap().objects;
-            assert_eq!(objects.len() + told.left_out as usize, 100);
+            let component = told.components.values().next().unwrap();
+            let objects = &component.objects;
+            assert_eq!(objects.len() + component.hooks.len() + told.left_out as usize, 200);
             let count = |outcome: &Outcome| match outcome {
                 Outcome::Changed { fields, more } => fields.len() + *more as usize,
                 _ => 0,

@@ -41,11 +41,8 @@ impl Engine {
             (Some(hooks), _) if hooks.run.version == version => *hooks,
             (None, Some(run)) if run.version == version => Hooks::new(run, true, now),
             (hooks, last) => {
-                let run = match hooks.map(|hooks| hooks.run).or(last) {
-                    Some(last) => last.next_run(id, version),
-                    None => Run::new(id, version, !was_applied),
-                };
-                Hooks::new(run, false, now)
+                let last = hooks.map(|hooks| hooks.run).or(last);
+                Hooks::new(Run::after(last.as_ref(), id, version, was_applied), false, now)
             }
         };
         hooks.keys = keys;

@@ -43,13 +43,6 @@ struct Taken {
     scope: Scope,
 }
 
-/// What a manifest asks for, if it is a hook. One that cannot be understood was refused at the push, or an overlay made
-/// it so: it is an ordinary object then.
-fn hook_of(manifest: &Manifest) -> Option<Hook> {
-    let read = || hook::read(&manifest.value()).ok().flatten();
-    manifest.may_be_hook().then(read).flatten()
-}
-
 impl Engine {
     /// Makes `view` what is desired.
     pub(super) fn take_in(&mut self, view: &View) {
@@ -174,7 +167,7 @@ impl Engine {
             let id = manifest.id();
             // Of nearly all that are as they were it takes no more than this to know it.
             let same = known.next_if(|key| same_spec && self.is_as_it_was(**key, component, manifest));
-            let hook = same.is_none().then(|| hook_of(manifest)).flatten();
+            let hook = same.is_none().then(|| hook::of(manifest)).flatten();
             taken.aside += usize::from(hook.is_some());
             if hook.as_ref().is_some_and(|hook| hook.runs.is_empty()) {
                 continue;

@@ -75,7 +75,10 @@ impl Question {
                 .into_iter()
                 .filter(|(id, _)| !held.iter().any(|held| held.id == *id))
                 .collect();
-            let budget = component.and_then(|component| component.spec.prune.budget);
+            // What left as a whole goes by the budget that it had.
+            let last = || self.known.get(&name).map(|known| &known.notes.prune);
+            let prune = component.map(|component| &component.spec.prune).or_else(last);
+            let budget = prune.and_then(|prune| prune.budget);
             let desired = component.map_or(0, |component| component.manifests.len());
             let verdict = verdict(&stale, desired, budget.unwrap_or_default());
             let entry = prospect.components.entry(name.clone()).or_default();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use driftless_model::{
     bundle::{Spec, upkeep::Drift},
-    hook, ignored,
+    ignored,
     manifest::Manifest,
     marks::{self, Changing},
     name::ComponentName,
@@ -56,11 +56,6 @@ impl Question {
     pub(super) async fn object(&self, job: &Job) -> Result<Option<Outcome>, Failure> {
         let Job { manifest, spec, .. } = job;
         let id = manifest.id();
-        if manifest.may_be_hook() && hook::read(&manifest.value()).ok().flatten().is_some() {
-            return Ok(Some(Outcome::Left(
-                "it is a hook, which a dry run does not run".to_owned(),
-            )));
-        }
         if let Some(objection) = objection(manifest, spec) {
             return Ok(Some(Outcome::Refused(objection.message)));
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use driftless_model::{
+    bundle::upkeep::Budget,
     manifest::ManifestId,
     prospect::{Outcome, Prospect},
     view::View,
@@ -36,7 +37,7 @@ fn refused<'a>(prospect: &'a Prospect, component: &str, kind: &str, name: &str) 
 }
 
 /// Changes with everything that a cluster holds.
-fn all(cluster: &Cluster) -> u64 {
+fn all_of(cluster: &Cluster) -> u64 {
     cluster.version()
 }
 
@@ -44,7 +45,7 @@ fn all(cluster: &Cluster) -> u64 {
 async fn first_push_is_told_object_by_object_and_nothing_is_written() {
     let (cluster, other) = simulated();
     other.create(&namespace("old")).await;
-    let before = all(&cluster);
+    let before = all_of(&cluster);
     let mut in_old = config_map("there", "1");
     in_old["metadata"]["namespace"] = json!("old");
     let desired = view(&[(
@@ -67,7 +68,7 @@ async fn first_push_is_told_object_by_object_and_nothing_is_written() {
     };
     unasked(told("ConfigMap", "a"), "Namespace shop comes with the same snapshot");
     unasked(told("Widget", "w"), "CustomResourceDefinition widgets.example.com");
-    assert_eq!(all(&cluster), before);
+    assert_eq!(all_of(&cluster), before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +88,7 @@ async fn fields_that_would_change_are_told_with_what_is_live() {
     other
         .patch(&config_map("a", ""), json!({"data": {"key": "theirs"}}))
         .await;
-    let before = all(&cluster);
+    let before = all_of(&cluster);
     let next = view(&[("shop", &[config_map("a", "1"), config_map("b", "2")])]);
     let prospect = ask(&cluster, &next).await;
     for (name, before, after) in [("a", "theirs", "1"), ("b", "1", "2")] {
@@ -105,7 +106,7 @@ async fn fields_that_would_change_are_told_with_what_is_live() {
         outcome(&prospect, "shop", "ConfigMap", "c"),
         Some(&Outcome::Pruned(None))
     );
-    assert_eq!(all(&cluster), before);
+    assert_eq!(all_of(&cluster), before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,4 +226,93 @@ async fn agent_that_does_not_lead_and_api_server_that_is_away_are_told() {
     cluster.faults().cut_off();
     let error = prober(&cluster).ask(&View::default(), None).await.unwrap_err();
     assert!(error.to_string().contains("could not be reached"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_of_a_new_version_are_told_in_their_order_and_not_run() {
+    let (cluster, other) = simulated();
+    other.create(&namespace("shop")).await;
+    let job = |name: &str, annotations: Value| {
+        json!({"apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"name": name, "namespace": "shop", "annotations": annotations},
+            "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a:1"}]}}}})
+    };
+    let argo = |name: &str, when: &str, wave: &str| {
+        job(
+            name,
+            json!({"argocd.argoproj.io/hook": when, "argocd.argoproj.io/sync-wave": wave}),
+        )
+    };
+    let all = |value: &str| {
+        view(&[(
+            "shop",
+            &[
+                config_map("a", value),
+                argo("after", "PostSync", "0"),
+                argo("cry", "SyncFail", "0"),
+                argo("late", "PreSync", "1"),
+                argo("early", "PreSync", "0"),
+                argo("never", "Skip", "0"),
+                job("install", json!({"helm.sh/hook": "pre-install"})),
+                job("upgrade", json!({"helm.sh/hook": "pre-upgrade"})),
+            ],
+        )])
+    };
+    let hooks = |prospect: &Prospect| {
+        let shop = &prospect.components[&"shop".parse().unwrap()];
+        assert!(shop.objects.keys().all(|id| id.kind == "ConfigMap"), "{shop:?}");
+        let told = shop
+            .hooks
+            .iter()
+            .map(|hook| format!("{:?} {}", hook.phase, hook.object.name));
+        told.collect::<Vec<_>>().join(", ")
+    };
+    let before = all_of(&cluster);
+    let told = hooks(&ask(&cluster, &all("1")).await);
+    assert_eq!(
+        told,
+        "PreSync early, PreSync install, PreSync late, PostSync after, SyncFail cry"
+    );
+    assert_eq!(all_of(&cluster), before);
+
+    // What follows is an upgrade, also where nothing had hooks before.
+    let running = Running::start(cluster.client());
+    running.converge(&view(&[("shop", &[config_map("a", "0")])])).await;
+    time_passes(std::time::Duration::from_secs(30)).await;
+    running.stop().await;
+    let upgrade = "PreSync early, PreSync upgrade, PreSync late, PostSync after, SyncFail cry";
+    assert_eq!(hooks(&ask(&cluster, &all("1")).await), upgrade);
+
+    // What has run for a version does not run for it again.
+    let running = Running::start(cluster.client());
+    running.converge(&all("1")).await;
+    time_passes(std::time::Duration::from_secs(30)).await;
+    running.stop().await;
+    assert_eq!(hooks(&ask(&cluster, &all("1")).await), "");
+    assert_eq!(hooks(&ask(&cluster, &all("2")).await), upgrade);
+}
+
+#[tokio::test(start_paused = true)]
+async fn component_that_left_is_weighed_by_the_budget_that_it_had() {
+    let (cluster, other) = simulated();
+    other.create(&namespace("shop")).await;
+    let running = Running::start(cluster.client());
+    let budget = |view: &Arc<View>, name: &str, objects| {
+        keeping(view, name, |spec| {
+            spec.prune.budget = Some(Budget { objects, percent: 0 })
+        })
+    };
+    let many: Vec<_> = (0..12).map(|n| config_map(&format!("c{n:02}"), "1")).collect();
+    let both = view(&[("few", &[config_map("a", "1"), config_map("b", "1")]), ("many", &many)]);
+    let both = budget(&budget(&both, "few", 1), "many", 100);
+    running.converge(&both).await;
+    time_passes(std::time::Duration::from_secs(30)).await;
+    running.stop().await;
+    let prospect = ask(&cluster, &View::default()).await;
+    let waits = |component, name| match outcome(&prospect, component, "ConfigMap", name) {
+        Some(Outcome::Pruned(why)) => why.is_some(),
+        other => panic!("{other:?}"),
+    };
+    assert!(waits("few", "a"));
+    assert!(!waits("many", "c05"));
 }

@@ -3,14 +3,15 @@
 use driftless_model::{
     diff::FieldChange,
     hash::ObjectHash,
+    hook::Phase,
     manifest::ManifestId,
     name::{ClusterName, ComponentName},
-    prospect::{ComponentProspect, Outcome},
+    prospect::{ComponentProspect, HookProspect, Outcome},
 };
 use serde::Serialize;
 
 use crate::{
-    output::{bad, bold, changes::field_line, dim, good, warn},
+    output::{bad, bold, changes::field_line, count, dim, good, warn},
     prints::fields::Fields,
     resolve,
 };
@@ -25,6 +26,14 @@ pub(super) struct Found {
     pub(super) changes: Vec<Change>,
     pub(super) refused: Vec<Object>,
     left: Vec<Object>,
+    pub(super) hooks: Vec<Hook>,
+}
+
+/// A hook that would run.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Hook {
+    pub(super) phase: Phase,
+    object: ManifestId,
 }
 
 /// What would change.
@@ -95,6 +104,12 @@ pub(super) const FIELDS: Fields = &[
         "an object that would be left as it is, though it differs or is not desired",
     ),
     ("left[].message", "why"),
+    (
+        "hooks[].phase",
+        "`PreSync`, `Sync` or `PostSync`: a hook that would run then, in the order of the list; `SyncFail`: only if \
+        something fails",
+    ),
+    ("hooks[].object.*", "the hook"),
 ];
 
 fn is_zero(number: &u32) -> bool {
@@ -111,6 +126,7 @@ impl Found {
             changes: Vec::new(),
             refused: Vec::new(),
             left: Vec::new(),
+            hooks: prospect.hooks.into_iter().map(Hook::from).collect(),
         };
         for (object, outcome) in prospect.objects {
             let (kind, fields, more_fields, message) = match outcome {
@@ -140,7 +156,12 @@ impl Found {
 
     /// Is there nothing to tell?
     pub(super) fn is_quiet(&self) -> bool {
-        self.changes.is_empty() && self.refused.is_empty() && self.left.is_empty()
+        !self.has_changes() && self.refused.is_empty() && self.left.is_empty()
+    }
+
+    /// Would something change or run? A hook for a failure needs one first.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty() || self.hooks.iter().any(|hook| hook.phase != Phase::SyncFail)
     }
 
     /// `2 changed, 1 added, 1 refused`.
@@ -155,7 +176,10 @@ impl Found {
             (self.left.len(), "left alone"),
         ];
         let said = parts.iter().filter(|(number, _)| *number > 0);
-        let said: Vec<_> = said.map(|(number, word)| format!("{number} {word}")).collect();
+        let mut said: Vec<_> = said.map(|(number, word)| format!("{number} {word}")).collect();
+        if !self.hooks.is_empty() {
+            said.push(count(self.hooks.len(), "hook"));
+        }
         said.join(", ")
     }
 
@@ -173,7 +197,26 @@ impl Found {
         for Object { object, message } in &self.left {
             out.push_str(&format!("{} {object}  {message}\n", dim("=")));
         }
+        for Hook { phase, object } in &self.hooks {
+            let when = match phase {
+                Phase::PreSync => "runs before anything is applied",
+                Phase::Sync => "runs along with the objects",
+                Phase::PostSync => "runs when all is applied and healthy",
+                Phase::SyncFail => "runs if something fails",
+            };
+            out.push_str(&format!(
+                "{} {object}  {}\n",
+                warn("»"),
+                dim(format!("{phase:?} hook: {when}"))
+            ));
+        }
         out
+    }
+}
+
+impl From<HookProspect> for Hook {
+    fn from(HookProspect { phase, object }: HookProspect) -> Self {
+        Self { phase, object }
     }
 }
 
@@ -226,6 +269,10 @@ mod tests {
             before,
             after,
         };
+        let hook = |phase| HookProspect {
+            phase,
+            object: id("Job", "migrate"),
+        };
         let objects = [
             (
                 id("ConfigMap", "a"),
@@ -261,6 +308,7 @@ mod tests {
             bundle: Some(ObjectHash::from([1; 32])),
             unchanged: 3,
             objects: objects.into(),
+            hooks: vec![hook(Phase::PreSync), hook(Phase::SyncFail)],
         };
         Found::new(&"edge-1".parse().unwrap(), "shop".parse().unwrap(), prospect)
     }
@@ -268,7 +316,7 @@ mod tests {
     #[test]
     fn lines_tell_each_object_and_field() {
         let plain = anstream::adapter::strip_str(&found().lines()).to_string();
-        let expected = "shop → 010101010101: 2 changed, 1 replaced, 2 added, 1 removed, 1 refused, 1 left alone\n\
+        let expected = "shop → 010101010101: 2 changed, 1 replaced, 2 added, 1 removed, 1 refused, 1 left alone, 2 hooks\n\
             ~ ConfigMap shop/a  data.key: \"1\" → \"2\"\n\
             ~ ConfigMap shop/a  and 2 more fields\n\
             + ConfigMap shop/c\n\
@@ -277,7 +325,9 @@ mod tests {
             ~ Job shop/f  deleted and made anew  `spec.template` cannot be changed\n\
             ~ Secret shop/b  data.password: changed, and not shown\n\
             ! Service shop/g  no\n\
-            = Service shop/h  yours\n";
+            = Service shop/h  yours\n\
+            » Job shop/migrate  PreSync hook: runs before anything is applied\n\
+            » Job shop/migrate  SyncFail hook: runs if something fails\n";
         assert_eq!(plain, expected);
     }
 
