@@ -154,7 +154,10 @@ pub(crate) fn hold_back(
 
 #[cfg(test)]
 mod tests {
-    use driftless_model::status::ComponentStatus;
+    use driftless_model::{
+        manifest::ManifestId,
+        status::{ComponentStatus, Repairs},
+    };
 
     use super::*;
 
@@ -225,6 +228,30 @@ mod tests {
             hold_back(Some(&after), &before, Duration::from_secs(1), every),
             Duration::ZERO
         );
+    }
+
+    #[test]
+    fn repairs_alone_are_told_no_sooner_than_anything_else() {
+        let mut composer = Composer::default();
+        let before = composer.compose(&running(b"s", b"b"), &report(b"b", 1), [].iter());
+        let mut after = before.clone();
+        let repairs = Repairs {
+            count: 1,
+            last: jiff::Timestamp::UNIX_EPOCH,
+            object: ManifestId {
+                group: String::new(),
+                kind: "ConfigMap".to_owned(),
+                namespace: Some("shop".to_owned()),
+                name: "a".to_owned(),
+            },
+            manager: None,
+        };
+        for component in after.components.values_mut() {
+            component.repairs = Some(Box::new(repairs.clone()));
+        }
+        let (ms50, every) = (Duration::from_millis(50), Duration::from_millis(200));
+        let wait = hold_back(Some(&before), &after, ms50, every);
+        assert_eq!(wait, Duration::from_millis(150));
     }
 
     #[test]

@@ -107,6 +107,24 @@ pub struct ComponentStatus {
     /// What left the desired state and waits for a person's consent to its deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune_blocked: Option<Box<PruneBlocked>>,
+    /// Drift of it that was repaired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<Box<Repairs>>,
+}
+
+/// What was put back of a component since its agent started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repairs {
+    /// How often an object was put back.
+    pub count: u64,
+    /// When the last one was.
+    pub last: Timestamp,
+    /// Which one that was.
+    pub object: ManifestId,
+    /// The field manager that had changed it; `None` where the API server keeps no trace, as of what was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
 }
 
 /// Deletions that wait for a person's consent: more than the component's budget, or such as always need it.

@@ -5,7 +5,7 @@ use driftless_model::{
     bundle::lines::Tally,
     hash::ObjectHash,
     manifest::ManifestId,
-    status::{ClusterStatus, ComponentStatus, Counters, Health, Problem, PruneBlocked},
+    status::{ClusterStatus, ComponentStatus, Counters, Health, Problem, PruneBlocked, Repairs},
 };
 use jiff::Timestamp;
 
@@ -205,6 +205,7 @@ impl From<&ClusterStatus> for v1::ClusterStatus {
             problems: component.problems.iter().map(Into::into).collect(),
             more_problems: component.more_problems,
             prune_blocked: component.prune_blocked.as_deref().map(Into::into),
+            repairs: component.repairs.as_deref().map(Into::into),
         });
         Self {
             sequence: status.sequence,
@@ -267,6 +268,41 @@ impl TryFrom<v1::ComponentStatus> for ComponentStatus {
                 .prune_blocked
                 .map(|blocked| PruneBlocked::try_from(blocked).map(Box::new))
                 .transpose()?,
+            repairs: component
+                .repairs
+                .map(|repairs| Repairs::try_from(repairs).map(Box::new))
+                .transpose()?,
+        })
+    }
+}
+
+impl From<&Repairs> for v1::Repairs {
+    fn from(repairs: &Repairs) -> Self {
+        let Repairs {
+            count,
+            last,
+            object,
+            manager,
+        } = repairs;
+        Self {
+            count: *count,
+            last: Some(from_time(*last)),
+            object: Some(object.into()),
+            manager: manager.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::Repairs> for Repairs {
+    type Error = Error;
+
+    fn try_from(repairs: v1::Repairs) -> Result<Self, Error> {
+        let missing = || Error::new("status.repairs.object", "it is missing");
+        Ok(Self {
+            count: repairs.count,
+            last: time("status.repairs.last", repairs.last.as_ref())?,
+            object: repairs.object.ok_or_else(missing)?.into(),
+            manager: repairs.manager,
         })
     }
 }
@@ -352,6 +388,12 @@ mod tests {
                 objects: 12,
                 deletions: ObjectHash::of(b"d"),
                 sample: problem.object.iter().cloned().collect(),
+            })),
+            repairs: Some(Box::new(Repairs {
+                count: 5,
+                last: "2026-01-02T03:04:05Z".parse().unwrap(),
+                object: problem.object.clone().unwrap(),
+                manager: Some("kubectl-edit".to_owned()),
             })),
         };
         ClusterStatus {

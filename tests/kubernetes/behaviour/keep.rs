@@ -9,7 +9,7 @@ use driftless_tests::{
     eventually,
     fixture::{config_map, deployment, stream},
     say,
-    world::SOON,
+    world::{SOON, expect_words},
 };
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::{
@@ -59,11 +59,26 @@ async fn changed_and_deleted_live_objects_are_repaired(cluster: &dyn TestCluster
     let api: Api<Deployment> = Api::namespaced(cluster.client()?, world.namespace());
 
     let change = json!({ "spec": { "replicas": 5 } });
-    api.patch("web", &PatchParams::default(), &Patch::Merge(change)).await?;
+    let by = PatchParams {
+        field_manager: Some("kubectl-edit".to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch("web", &by, &Patch::Merge(change)).await?;
     let change = repaired("the changed Deployment to be repaired", &api, "web", |live| {
         replicas(live) == Some(2)
     })
     .await?;
+    world
+        .row_where("the repair to be counted", |row| {
+            row.status.as_ref().is_some_and(|status| status.counters.repaired >= 1)
+        })
+        .await?;
+    let explained = world.driftless(&["explain", world.name()]).await?;
+    let last = format!(
+        "ago: Deployment.apps {}/web, changed by kubectl-edit",
+        world.namespace()
+    );
+    expect_words(&explained, &["web  once, ", &last])?;
 
     let before = api.get("web").await?.metadata.uid.context("no uid")?;
     api.delete("web", &DeleteParams::background()).await?;
@@ -79,6 +94,16 @@ async fn changed_and_deleted_live_objects_are_repaired(cluster: &dyn TestCluster
         })
         .await?;
     assert_eq!(row.applied(), (2, 2));
+    let status = row.status.context("no status")?;
+    let repairs = status
+        .components
+        .values()
+        .find_map(|component| component.repairs.as_deref());
+    let repairs = repairs.context("no repairs are told")?;
+    ensure!(
+        repairs.count == status.counters.repaired && repairs.manager.is_none(),
+        "{repairs:?}"
+    );
     Ok(())
 }
 

@@ -19,11 +19,12 @@ use driftless_model::{
     reference::Reference,
     render::Plan,
     snapshot::Snapshot,
+    status::{ClusterStatus, ComponentStatus, Repairs},
     view::{self, ClusterFacts, View},
 };
 use futures::TryStreamExt as _;
 
-use self::document::{Document, ObjectDocument, Overlay, Runs, Should, Variable};
+use self::document::{Document, ObjectDocument, Overlay, Repaired, Runs, Should, Variable};
 use super::blame::Push;
 use crate::{
     app::App,
@@ -278,7 +279,7 @@ impl Runs {
     fn of(cluster: &Cluster, subject: Option<&Subject>) -> Self {
         let status = cluster.status.as_ref();
         let component = subject.and_then(|subject| status?.components.get(&subject.component));
-        let sum = |of: fn(&driftless_model::status::ComponentStatus) -> u32| match (subject, status) {
+        let sum = |of: fn(&ComponentStatus) -> u32| match (subject, status) {
             (Some(_), _) => component.map_or(0, of),
             (None, Some(status)) => status.components.values().map(of).sum(),
             (None, None) => 0,
@@ -295,9 +296,25 @@ impl Runs {
             applied: sum(|component| component.applied),
             health: match subject {
                 Some(_) => component.map(|component| component.health),
-                None => status.map(driftless_model::status::ClusterStatus::health),
+                None => status.map(ClusterStatus::health),
             },
             repaired: status.map_or(0, |status| status.counters.repaired),
+            repairs: status.map(|status| repairs(status, subject)).unwrap_or_default(),
         }
     }
+}
+
+/// What was put back of the component in question or of all, the latest first.
+fn repairs(status: &ClusterStatus, subject: Option<&Subject>) -> Vec<Repaired> {
+    let components = status.components.iter();
+    let asked = components.filter(|(name, _)| subject.is_none_or(|subject| subject.component == **name));
+    let repaired = asked.filter_map(|(name, component)| {
+        Some(Repaired {
+            component: name.clone(),
+            repairs: Repairs::clone(component.repairs.as_ref()?),
+        })
+    });
+    let mut repaired: Vec<_> = repaired.collect();
+    repaired.sort_by_key(|repaired| std::cmp::Reverse(repaired.repairs.last));
+    repaired
 }

@@ -74,6 +74,11 @@ pub(crate) const PRINTS: Prints = Prints {
                 ),
                 ("converged", "clusters that have it, all of it"),
                 ("health.*", "clusters by health"),
+                (
+                    "repaired",
+                    "objects put back on them after somebody changed them, since their agents started",
+                ),
+                ("lastRepair", "when the last one was; `null` without one"),
             ],
         },
         Part {

@@ -85,6 +85,11 @@ pub(crate) const CLUSTER: Fields = &[
     ),
     ("status.components.*.moreProblems", "number of further problems"),
     (
+        "status.components.*.repairs.**",
+        "what was put back since the agent started: the `count`, and of the `last` time when it was, which `object`, \
+        and by which `manager` it had been changed; absent without",
+    ),
+    (
         "status.counters.*",
         "objects `applied`, `repaired` and `pruned`, and requests `failed`, since the agent started",
     ),

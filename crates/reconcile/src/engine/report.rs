@@ -163,6 +163,7 @@ fn status(state: &State, key: ComponentKey, component: &Component) -> ComponentS
         problems,
         more_problems: u32::try_from(more).unwrap_or(u32::MAX),
         prune_blocked: component.pruning.blocked.clone().map(Box::new),
+        repairs: component.repairs.clone(),
     }
 }
 

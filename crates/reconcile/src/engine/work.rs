@@ -14,6 +14,7 @@ use crate::{
     api::{Api, Failure, Refusal},
     apply::Apply,
     applyset,
+    change::Change,
     digest::Digest,
     live::Seen,
     plan::{self, Cause, Step},
@@ -281,8 +282,10 @@ impl Engine {
                 self.counters.repaired += u64::from(changed);
                 if let Some(component) = component.filter(|_| changed) {
                     let took = drifted.map(|at| at.elapsed());
-                    let name = &self.state.component(component).name;
-                    self.metrics.repaired(name, &id, change.as_deref(), took);
+                    let now = (self.clock)();
+                    let component = self.state.component_mut(component);
+                    component.count_repair(&id, change.as_deref().and_then(Change::manager), now);
+                    self.metrics.repaired(&component.name, &id, change.as_deref(), took);
                 }
                 self.on_repaired(key, drifted, change);
             }

@@ -55,6 +55,70 @@ async fn deleted_object_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn repairs_are_counted_by_component_and_the_last_of_each_is_told() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let shop = [namespace("shop"), config_map("a", "1"), config_map("b", "1")];
+    let view = view(&[("cart", &[config_map("c", "1")]), ("shop", &shop)]);
+    let report = running.converge(&view).await;
+    assert_eq!(status(&report, "shop").repairs, None);
+    for name in ["a", "b"] {
+        let theirs = json!({"data": {"key": "theirs"}});
+        other.patch(&config_map(name, ""), theirs).await;
+        time_passes(Duration::from_secs(5)).await;
+    }
+    other.delete(&config_map("c", "")).await;
+    let report = running
+        .until("repaired", |report| {
+            report.counters.repaired == 3 && is_converged(report, &view)
+        })
+        .await;
+    let last = |component: &str| {
+        let repairs = status(&report, component).repairs.as_deref().unwrap();
+        assert_eq!(repairs.last.to_string(), "2026-01-01T00:00:00Z");
+        (repairs.count, repairs.object.to_string(), repairs.manager.clone())
+    };
+    assert_eq!(
+        last("shop"),
+        (2, "ConfigMap shop/b".to_owned(), Some("somebody".to_owned()))
+    );
+    assert_eq!(last("cart"), (1, "ConfigMap shop/c".to_owned(), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_repairs_are_told_a_few_times() {
+    const OBJECTS: u64 = 200;
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let name = |number| format!("c{number:03}");
+    let mut all = vec![namespace("shop")];
+    all.extend((0..OBJECTS).map(|number| config_map(&name(number), "1")));
+    running.converge(&view(&[("shop", &all)])).await;
+    time_passes(Duration::from_secs(30)).await;
+    cluster.faults().set_latency(Duration::from_millis(20));
+    let mut reports = running.handle.report();
+    reports.mark_unchanged();
+    let counted = tokio::spawn(async move {
+        let mut told = 0;
+        while reports.borrow_and_update().counters.repaired < OBJECTS {
+            reports.changed().await.expect("the reconciler runs");
+            told += 1;
+        }
+        told
+    });
+    let mut changes = tokio::task::JoinSet::new();
+    for number in 0..OBJECTS {
+        let (other, map) = (other.clone(), config_map(&name(number), ""));
+        changes.spawn(async move { other.patch(&map, json!({"data": {"key": "theirs"}})).await });
+    }
+    changes.join_all().await;
+    let told: u64 = counted.await.expect("it counts");
+    assert!(told <= OBJECTS / 10, "{told} reports of {OBJECTS} repairs");
+    let report = running.handle.report().borrow().clone();
+    assert_eq!(status(&report, "shop").repairs.as_ref().unwrap().count, OBJECTS);
+}
+
+#[tokio::test(start_paused = true)]
 async fn object_that_lost_its_labels_gets_them_back() {
     let (cluster, other) = simulated();
     let running = Running::start(cluster.client());

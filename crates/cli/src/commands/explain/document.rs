@@ -7,7 +7,7 @@ use driftless_model::{
     hash::ObjectHash,
     manifest::ManifestId,
     name::{ChannelName, ClusterName, ComponentName},
-    status::Health,
+    status::{Health, Repairs},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -18,6 +18,9 @@ use crate::{
     output::{self, age, bad, bold, count, dim, good, health, one_line, warn},
     prints::Part,
 };
+
+/// Most components told of on the page of which objects were put back; the document has all.
+const MAX_REPAIRED: usize = 5;
 
 pub(super) const FIELDS: &[Part] = &[
     Part {
@@ -89,6 +92,17 @@ pub(super) const FIELDS: &[Part] = &[
             (
                 "repaired",
                 "objects put back after somebody changed or deleted them, since the agent started",
+            ),
+            (
+                "repairs[].component",
+                "a component of which objects were put back: the object's, or any; the latest first",
+            ),
+            ("repairs[].count", "how often that was, since the agent started"),
+            ("repairs[].last", "when the last time was"),
+            ("repairs[].object.*", "which object that was"),
+            (
+                "repairs[].manager",
+                "the field manager that had changed it; absent where the API server keeps no trace",
             ),
         ],
     },
@@ -210,6 +224,16 @@ pub(super) struct Runs {
     pub(super) health: Option<Health>,
     /// Objects put back after somebody changed or deleted them, since the agent started.
     pub(super) repaired: u64,
+    /// The same by component, the latest first; of the object's component alone, if one was asked for.
+    pub(super) repairs: Vec<Repaired>,
+}
+
+/// What was put back of a component.
+#[derive(Debug, Serialize)]
+pub(super) struct Repaired {
+    pub(super) component: ComponentName,
+    #[serde(flatten)]
+    pub(super) repairs: Repairs,
 }
 
 impl Document {
@@ -388,7 +412,38 @@ impl Runs {
             let times = count(usize::try_from(self.repaired).unwrap_or(usize::MAX), "object");
             facts.push(("drift", format!("{times} put back since the agent started")));
         }
+        facts.extend(
+            self.repairs
+                .iter()
+                .take(MAX_REPAIRED)
+                .map(|it| ("repaired", it.line(now))),
+        );
+        let more = self.repairs.len().saturating_sub(MAX_REPAIRED);
+        if more > 0 {
+            facts.push(("repaired", dim(format!("and {} more", count(more, "component")))));
+        }
         facts
+    }
+}
+
+impl Repaired {
+    /// `shop 3 times, the last 5m ago: ConfigMap shop/a, changed by kubectl-edit`.
+    fn line(&self, now: Timestamp) -> String {
+        let Repairs {
+            count,
+            last,
+            object,
+            manager,
+        } = &self.repairs;
+        let times = match count {
+            1 => "once,".to_owned(),
+            _ => format!("{count} times, the last"),
+        };
+        let by = manager
+            .as_ref()
+            .map(|manager| format!(", changed by {}", one_line(manager)));
+        let last = dim(format!("{times} {} ago", age(*last, now)));
+        format!("{}  {last}: {object}{}", self.component, by.unwrap_or_default())
     }
 }
 
@@ -452,9 +507,38 @@ mod tests {
                 applied: 6,
                 health: Some(Health::Current),
                 repaired: 2,
+                repairs: vec![repaired(2, Some("kubectl-edit")), repaired(1, None)],
             },
             causes,
         }
+    }
+
+    fn repaired(count: u64, manager: Option<&str>) -> Repaired {
+        let object = ManifestId {
+            group: String::new(),
+            kind: "ConfigMap".to_owned(),
+            namespace: Some("shop".to_owned()),
+            name: "a".to_owned(),
+        };
+        Repaired {
+            component: "shop".parse().unwrap(),
+            repairs: Repairs {
+                count,
+                last: Timestamp::from_second(0).unwrap(),
+                object,
+                manager: manager.map(str::to_owned),
+            },
+        }
+    }
+
+    #[test]
+    fn components_put_back_are_told_the_latest_first_and_a_few() {
+        let mut document = document(Vec::new());
+        document.runs.repairs = (0..9).map(|_| repaired(1, None)).collect();
+        let text = document.text(Timestamp::from_second(7200).unwrap());
+        let told = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(told.matches("shop  once, 2h ago").count(), MAX_REPAIRED, "{told}");
+        assert!(told.ends_with("repaired   and 4 components more\n"), "{told}");
     }
 
     fn page(causes: Vec<Cause>) -> String {
@@ -481,7 +565,9 @@ mod tests {
             bundle     020202020202\n  \
             objects    6 of 7 applied\n  \
             health     Current\n  \
-            drift      2 objects put back since the agent started\n";
+            drift      2 objects put back since the agent started\n  \
+            repaired   shop  2 times, the last 2h ago: ConfigMap shop/a, changed by kubectl-edit\n  \
+            repaired   shop  once, 2h ago: ConfigMap shop/a\n";
         assert_eq!(page(Vec::new()), expected);
     }
 

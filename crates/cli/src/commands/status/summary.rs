@@ -62,6 +62,9 @@ pub(crate) struct Component {
     pub(crate) converged: usize,
     /// Clusters by health.
     pub(crate) health: BTreeMap<Health, usize>,
+    /// Objects that were put back on them since their agents started, and when the last one was.
+    pub(crate) repaired: u64,
+    pub(crate) last_repair: Option<Timestamp>,
 }
 
 /// A cluster that something is wrong with.
@@ -103,24 +106,29 @@ impl Summary {
     pub(crate) fn text(&self, now: Timestamp) -> String {
         let mut out = self.head(now);
         if !self.components.is_empty() {
-            let mut table = Table::new(["COMPONENT", "BUNDLE", "CONVERGED", "HEALTH"]);
-            for component in &self.components {
-                table.row([
-                    component.component.to_string(),
-                    component
-                        .bundle
-                        .map_or_else(|| "removed".to_owned(), |hash| hash.short()),
-                    fraction(component.converged, self.clusters.total),
-                    healths(&component.health),
-                ]);
-            }
-            out.push_str(&format!("\n{}", table.render()));
+            out.push_str(&format!("\n{}", self.component_table(now).render()));
         }
         if !self.unhealthy.is_empty() {
             out.push_str(&format!("\n{}", problems(&self.unhealthy, now)));
             out.push_str(&self.look_first());
         }
         out
+    }
+
+    fn component_table(&self, now: Timestamp) -> Table {
+        let mut table = Table::new(["COMPONENT", "BUNDLE", "CONVERGED", "HEALTH", "REPAIRED"]).wide_from(4);
+        for component in &self.components {
+            table.row([
+                component.component.to_string(),
+                component
+                    .bundle
+                    .map_or_else(|| "removed".to_owned(), |hash| hash.short()),
+                fraction(component.converged, self.clusters.total),
+                healths(&component.health),
+                component.repairs(now),
+            ]);
+        }
+        table
     }
 
     /// Is there nothing left to wait for: every cluster converged, and no component ill?
@@ -259,12 +267,18 @@ fn components(channel: &Channel, clusters: &[Cluster]) -> Vec<Component> {
             bundle,
             converged: 0,
             health: BTreeMap::new(),
+            repaired: 0,
+            last_repair: None,
         };
         for status in statuses {
             match status.components.get(name) {
                 Some(reported) => {
                     component.converged += usize::from(reported.bundle == bundle && reported.is_synced());
                     *component.health.entry(reported.health).or_default() += 1;
+                    if let Some(repairs) = &reported.repairs {
+                        component.repaired += repairs.count;
+                        component.last_repair = component.last_repair.max(Some(repairs.last));
+                    }
                 }
                 // A removed component that a cluster no longer tells of is gone from it.
                 None => component.converged += usize::from(bundle.is_none()),
@@ -273,6 +287,16 @@ fn components(channel: &Channel, clusters: &[Cluster]) -> Vec<Component> {
         component
     };
     names.into_iter().map(sum_up).collect()
+}
+
+impl Component {
+    /// `12, the last 3m ago`.
+    fn repairs(&self, now: Timestamp) -> String {
+        self.last_repair.map_or_else(
+            || "-".to_owned(),
+            |last| format!("{}, the last {} ago", self.repaired, age(last, now)),
+        )
+    }
 }
 
 impl Unhealthy {

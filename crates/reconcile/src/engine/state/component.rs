@@ -6,7 +6,11 @@ use std::{
 };
 
 use driftless_model::{
-    bundle::Spec, hash::ObjectHash, manifest::ManifestId, name::ComponentName, status::ComponentStatus,
+    bundle::Spec,
+    hash::ObjectHash,
+    manifest::ManifestId,
+    name::ComponentName,
+    status::{ComponentStatus, Repairs},
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -78,6 +82,8 @@ pub(crate) struct Component {
     pub(crate) recorded: bool,
     /// Manifests that are hooks, or never run.
     pub(crate) aside: usize,
+    /// What was put back of it.
+    pub(crate) repairs: Option<Box<Repairs>>,
     /// Objects that were changed since it was told that it is applied.
     pub(crate) fresh: u32,
     /// Live objects that carry its labels.
@@ -121,6 +127,7 @@ impl Component {
             last_run: None,
             recorded: false,
             aside: 0,
+            repairs: None,
             fresh: 0,
             members: 0,
             dirty: true,
@@ -174,6 +181,16 @@ impl Component {
         self.paused = paused;
         self.dirty = true;
         true
+    }
+
+    /// An object of it was put back.
+    pub(crate) fn count_repair(&mut self, object: &ManifestId, manager: Option<&str>, now: Timestamp) {
+        self.repairs = Some(Box::new(Repairs {
+            count: self.repairs.as_ref().map_or(0, |repairs| repairs.count) + 1,
+            last: now,
+            object: object.clone(),
+            manager: manager.map(str::to_owned),
+        }));
     }
 
     /// May what left it go: plain objects from which wave on, and then namespaces and CRDs? Nothing, while it is not

@@ -1,5 +1,5 @@
 use driftless_client::types::Progress;
-use driftless_model::status::{ClusterStatus, ComponentStatus};
+use driftless_model::status::{ClusterStatus, ComponentStatus, Repairs};
 
 use super::*;
 
@@ -179,4 +179,36 @@ fn settled_is_converged_and_healthy() {
         "it is ill"
     );
     assert!(summary(&[]).is_settled());
+}
+
+#[test]
+fn repairs_of_a_component_are_summed_up_over_its_clusters() {
+    let repaired = |name: &str, count, second| {
+        let mut cluster = cluster(name, 1, vec![]);
+        let object = ManifestId {
+            group: String::new(),
+            kind: "ConfigMap".to_owned(),
+            namespace: None,
+            name: "a".to_owned(),
+        };
+        let last = Timestamp::from_second(second).unwrap();
+        for component in cluster
+            .status
+            .iter_mut()
+            .flat_map(|status| status.components.values_mut())
+        {
+            component.repairs = Some(Box::new(Repairs {
+                count,
+                last,
+                object: object.clone(),
+                manager: None,
+            }));
+        }
+        cluster
+    };
+    let now = Timestamp::from_second(60).unwrap();
+    let told = |clusters: &[Cluster]| Summary::of(channel(), clusters).components[0].repairs(now);
+    assert_eq!(told(&[cluster("a", 1, vec![])]), "-");
+    let clusters = [cluster("a", 1, vec![]), repaired("b", 2, 30), repaired("c", 3, 20)];
+    assert_eq!(told(&clusters), "5, the last 30s ago");
 }
