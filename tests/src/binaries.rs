@@ -138,6 +138,18 @@ impl Binaries {
         }
     }
 
+    /// The library that gives a program another clock, if `install --with-faketime` was run.
+    pub fn faketime() -> Result<PathBuf, Missing> {
+        let library = cache_folder().join("libfaketime.so.1");
+        if library.is_file() {
+            return Ok(library);
+        }
+        Err(Missing {
+            wanted: vec!["libfaketime.so.1 (`install --with-faketime`)"],
+            looked_in: vec![cache_folder()],
+        })
+    }
+
     /// The controllers, or what to do about their absence.
     pub fn need_controllers(&self) -> Result<&Controllers, Missing> {
         self.controllers

@@ -203,6 +203,16 @@ impl<'a> World<'a> {
 
     /// Starts an agent as a pod that reaches the cluster by a kubeconfig of its own.
     pub async fn pod_as(&self, pod: &str, kubeconfig: &std::path::Path) -> Result<Running> {
+        self.pod_with(pod, kubeconfig, &[]).await
+    }
+
+    /// As [`Self::pod_as`], with additions to its environment.
+    pub async fn pod_with(
+        &self,
+        pod: &str,
+        kubeconfig: &std::path::Path,
+        environment: &[(&str, &str)],
+    ) -> Result<Running> {
         let kubeconfig = kubeconfig.display().to_string();
         let arguments = [
             "--join",
@@ -214,8 +224,9 @@ impl<'a> World<'a> {
             "--pod-name",
             pod,
         ];
-        let log = [("DRIFTLESS_LOG", "info,driftless_agent=debug,driftless_reconcile=debug")];
-        self.home.spawn_with(pod, Program::Agent, &arguments, &log)
+        let mut all = vec![("DRIFTLESS_LOG", "info,driftless_agent=debug,driftless_reconcile=debug")];
+        all.extend(environment);
+        self.home.spawn_with(pod, Program::Agent, &arguments, &all)
     }
 
     /// As [`Self::start_agent`], with another join file.

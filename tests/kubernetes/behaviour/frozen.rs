@@ -18,14 +18,14 @@ use tokio::time::Instant;
 
 const OBJECTS: usize = 40;
 
-fn objects(value: &str) -> String {
+pub(crate) fn objects(value: &str) -> String {
     let maps: Vec<_> = (0..OBJECTS)
         .map(|number| config_map(&format!("map-{number}"), value))
         .collect();
     stream(&maps)
 }
 
-async fn leads(plane: &ControlPlane, namespace: &str, pod: &str) -> Result<()> {
+pub(crate) async fn leads(plane: &ControlPlane, namespace: &str, pod: &str) -> Result<()> {
     let leases: Api<Lease> = Api::namespaced(plane.client()?, namespace);
     eventually(SOON, &format!("{pod} to lead"), async || {
         let lease = leases.get_opt("driftless-agent").await?;
@@ -40,7 +40,7 @@ async fn leads(plane: &ControlPlane, namespace: &str, pod: &str) -> Result<()> {
 }
 
 /// Changes every object as somebody else, and waits until it is put back.
-async fn disturb(maps: &Api<ConfigMap>, wanted: &str) -> Result<()> {
+pub(crate) async fn disturb(maps: &Api<ConfigMap>, wanted: &str) -> Result<()> {
     let theirs = json!({ "data": { "key": "theirs" } });
     for number in 0..OBJECTS {
         maps.patch(

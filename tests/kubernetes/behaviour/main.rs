@@ -5,6 +5,7 @@
 mod adoption;
 mod apply;
 mod applyset;
+mod clocks;
 mod consent;
 mod differing;
 mod disputes;
