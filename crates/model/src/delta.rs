@@ -11,6 +11,8 @@ const LEVEL: i32 = 3;
 /// From this size of both together, matches are looked for far back as well: the ordinary tables forget the beginning
 /// of a large base.
 const FAR: usize = 256 * 1024;
+/// Where that is done, it finds nearly all, and little is left for the ordinary tables.
+const FAR_LEVEL: i32 = 1;
 /// Windows that zstd knows, as powers of two.
 const WINDOWS: std::ops::RangeInclusive<u32> = 17..=27;
 
@@ -38,7 +40,7 @@ pub fn encode(base: &[u8], target: &[u8]) -> Vec<u8> {
             .set_parameter(parameter)
             .expect("the values are in zstd's range");
     };
-    set(CParameter::CompressionLevel(LEVEL));
+    set(CParameter::CompressionLevel(if both > FAR { FAR_LEVEL } else { LEVEL }));
     set(CParameter::WindowLog(window.clamp(*WINDOWS.start(), *WINDOWS.end())));
     set(CParameter::EnableLongDistanceMatching(both > FAR));
     context.ref_prefix(base).expect("a fresh context takes a prefix");

@@ -24,7 +24,10 @@ use driftless_model::{
 use driftless_proto::{to_hash, v1};
 use driftless_store::journal::State;
 use futures::{StreamExt, stream};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -92,6 +95,8 @@ pub(crate) struct Hub {
     metrics: Arc<Metrics>,
     channels: Mutex<BTreeMap<ChannelName, watch::Sender<Option<Arc<Orders>>>>>,
     streams: Mutex<HashMap<ClusterName, Stream>>,
+    /// Deltas that are being made before anybody asked for them.
+    ahead: Mutex<JoinSet<()>>,
 }
 
 struct Stream {
@@ -128,7 +133,31 @@ impl Hub {
             metrics,
             channels: Mutex::default(),
             streams: Mutex::default(),
+            ahead: Mutex::default(),
         }
+    }
+
+    /// Begins to make the deltas of a push while it waits for the disk: new bundles of `channel`, each with the one that
+    /// it takes the place of. Whoever needs one shares what is under way. Nothing depends on it.
+    pub(crate) fn expect(&self, channel: &ChannelName, replaced: Vec<(ObjectHash, ObjectHash)>) {
+        let mut ahead = lock(&self.ahead);
+        while ahead.try_join_next().is_some() {}
+        if replaced.is_empty() || ahead.len() >= CONCURRENCY || !self.is_heard(channel) {
+            return;
+        }
+        let objects = Arc::clone(&self.objects);
+        ahead.spawn(async move {
+            for (bundle, base) in replaced {
+                if let Err(error) = objects.packed(&bundle, Some(&base)).await {
+                    tracing::debug!(%bundle, %error, "no delta was made ahead");
+                }
+            }
+        });
+    }
+
+    /// Does any stream follow the channel?
+    fn is_heard(&self, channel: &ChannelName) -> bool {
+        self.sender(channel, |sender| sender.receiver_count()) > 0
     }
 
     /// Follows the journal until `stop`.
@@ -202,7 +231,7 @@ impl Hub {
         };
         let bundles = channel.components.iter().filter(is_new);
         // Nobody listens: whoever comes later asks for what it lacks.
-        let is_heard = self.sender(name, |sender| sender.receiver_count()) > 0;
+        let is_heard = self.is_heard(name);
         let base_of = |component| before.and_then(|before| before.components.get(component).copied());
         let bundles = bundles.map(|(component, bundle)| (*bundle, base_of(component)));
         let previous = before.and_then(|before| before.snapshot);

@@ -21,6 +21,7 @@ mod listener;
 mod metrics;
 mod objects;
 mod pki;
+mod recent;
 mod router;
 mod secrets;
 mod server;

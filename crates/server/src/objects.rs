@@ -18,10 +18,12 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, recent::Recent};
 
 /// What the cache keeps at most, in compressed bytes.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// What is kept at most uncompressed.
+const RECENT_BYTES: usize = 32 * 1024 * 1024;
 /// What an entry costs besides its bytes.
 const ENTRY_BYTES: usize = 256;
 /// Deltas that are encoded at once: each holds both objects whole.
@@ -32,6 +34,8 @@ pub(crate) struct Objects {
     bucket: Bucket,
     metrics: Arc<Metrics>,
     cache: Mutex<Cache>,
+    /// Uncompressed: what was pushed last, which is the base of what is pushed next.
+    recent: Recent,
     encoding: Semaphore,
 }
 
@@ -67,6 +71,7 @@ impl Objects {
             bucket,
             metrics,
             cache: Mutex::default(),
+            recent: Recent::new(RECENT_BYTES),
             encoding: Semaphore::new(ENCODING),
         }
     }
@@ -105,12 +110,26 @@ impl Objects {
         }
     }
 
+    /// Keeps the bytes of an object that were verified, for deltas from and to it.
+    pub(crate) fn know(&self, hash: ObjectHash, bytes: Bytes) {
+        self.recent.keep(hash, bytes);
+    }
+
     async fn encode(&self, hash: &ObjectHash, zstd: &Bytes, base: &ObjectHash) -> Result<Bytes, Error> {
-        let base_zstd = self.compressed(base).await?.ok_or(Error::ObjectNotFound(*base))?;
         // Never closed.
         let _permit = self.encoding.acquire().await.ok();
-        let target = Bucket::opened(hash, zstd.clone()).await?;
-        let base = Bucket::opened(base, base_zstd).await?;
+        let base = match self.recent.get(base) {
+            Some(bytes) => bytes,
+            None => {
+                let zstd = self.compressed(base).await?.ok_or(Error::ObjectNotFound(*base))?;
+                Bucket::opened(base, zstd).await?
+            }
+        };
+        let target = match self.recent.get(hash) {
+            Some(bytes) => bytes,
+            None => Bucket::opened(hash, zstd.clone()).await?,
+        };
+        self.know(*hash, target.clone());
         self.metrics.deltas_encoded.inc();
         match spawn_blocking(move || delta::encode(&base, &target)).await {
             Ok(delta) => Ok(delta.into()),
@@ -207,6 +226,22 @@ mod tests {
             assert_eq!(made, target.as_bytes());
         }
         assert_eq!(objects.metrics.deltas_encoded.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_known_makes_deltas_without_a_look_into_the_bucket() {
+        let (bucket, objects) = objects().await;
+        let line = |n: u32| format!("line {}\n", ObjectHash::of(&n.to_be_bytes()));
+        let base: String = (0..1000).map(line).collect();
+        let target = base.clone() + "one more\n";
+        let hash = bucket.put_object(target.as_bytes()).await.unwrap();
+        // Nobody else could make one from it: it is not in the bucket.
+        let base_hash = ObjectHash::of(base.as_bytes());
+        objects.know(base_hash, base.clone().into());
+        let packed = objects.packed(&hash, Some(&base_hash)).await.unwrap().unwrap();
+        assert_eq!(packed.base, Some(base_hash));
+        let made = delta::decode(base.as_bytes(), &packed.zstd, target.len()).unwrap();
+        assert_eq!(made, target.as_bytes());
     }
 
     #[tokio::test]

@@ -5,7 +5,6 @@
 mod circle;
 mod fit;
 mod history;
-mod recent;
 mod request;
 mod upload;
 
@@ -35,9 +34,8 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Core, Parts, hashes, parts};
-use crate::failure::Failure;
+use crate::{failure::Failure, recent::Recent};
 use history::Walk;
-use recent::Recent;
 use request::{check_provenance, parse_channel, read_components, read_key, read_objects};
 
 /// Times that a push is checked against what others made of its channel meanwhile.
@@ -55,11 +53,16 @@ const TOGETHER: usize = 64;
 /// streams.
 const UPLOADS: usize = 4;
 
+/// Uncompressed bytes of uploads that are kept until a push names them.
+const MAX_UPLOADED: usize = 16 * 1024 * 1024;
+
 pub(super) struct Service {
     core: Arc<Core>,
     /// Bounds the memory of uploads that are being checked.
     checks: Semaphore,
-    recent: Recent,
+    /// Uploads that a push is about to name, each good for one look: whoever asks again finds out whether it is still in
+    /// the bucket.
+    uploaded: Recent,
 }
 
 #[tonic::async_trait]
@@ -187,7 +190,7 @@ impl Service {
         Self {
             core,
             checks: Semaphore::new(cores),
-            recent: Recent::default(),
+            uploaded: Recent::new(MAX_UPLOADED),
         }
     }
 
@@ -230,7 +233,7 @@ impl Service {
             .collect();
         let stored = self.keep(uploads).await?;
         for (hash, bytes) in bytes {
-            self.recent.keep(hash, bytes);
+            self.uploaded.keep(hash, bytes);
         }
         Ok(stored)
     }
@@ -288,6 +291,8 @@ impl Service {
                 .await?;
             stored += taken.stored;
             tries += 1;
+            // Most agents will want them as soon as the journal's entry is durable.
+            self.core.hub.expect(&channel, taken.replaced);
             let intent = Intent::Publish {
                 channel: channel.clone(),
                 components: components.clone(),
@@ -347,7 +352,11 @@ impl Service {
             ..Taken::default()
         };
         let mut depends_on = BTreeMap::new();
-        for (component, spec) in checked {
+        for (component, bundle, bytes, spec) in checked {
+            if let Some(before) = known.get(component) {
+                self.core.objects.know(bundle, bytes);
+                taken.replaced.push((bundle, *before));
+            }
             taken.epochs.extend(spec.epoch.map(|epoch| (component.clone(), epoch)));
             if !spec.depends_on.is_empty() {
                 depends_on.insert(component.clone(), spec.depends_on);
@@ -379,26 +388,26 @@ impl Service {
     }
 
     /// Checks that a bundle is there, or comes `along`, is a version of this component and fits the channel's clusters.
-    /// Says how it is to be run.
+    /// Gives its bytes, and how it is to be run.
     async fn fitting<'c>(
         &self,
         channel: &ChannelName,
         component: &'c ComponentName,
         bundle: ObjectHash,
         along: Option<Bytes>,
-    ) -> Result<(&'c ComponentName, bundle::Spec), Failure> {
+    ) -> Result<(&'c ComponentName, ObjectHash, Bytes, bundle::Spec), Failure> {
         let bytes = match along {
             Some(bytes) => bytes,
             None => self.stored_bundle(component, bundle).await?,
         };
         let spec = check_component(component, bundle, &bytes)?;
         fit::check(component, &bytes, &self.core.state().fleet, channel)?;
-        Ok((component, spec))
+        Ok((component, bundle, bytes, spec))
     }
 
     /// A bundle that was uploaded before.
     async fn stored_bundle(&self, component: &ComponentName, bundle: ObjectHash) -> Result<Bytes, Failure> {
-        if let Some(bytes) = self.recent.take(&bundle) {
+        if let Some(bytes) = self.uploaded.take(&bundle) {
             return Ok(bytes);
         }
         self.core.bucket.object(&bundle).await.map_err(|error| {
@@ -483,6 +492,8 @@ struct Taken {
     /// How many were new.
     stored: u32,
     epochs: BTreeMap<ComponentName, u64>,
+    /// Bundles, each with the one that it takes the place of.
+    replaced: Vec<(ObjectHash, ObjectHash)>,
     /// On what of the channel the check relied.
     relied: circle::Relied,
 }
