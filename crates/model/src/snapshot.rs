@@ -2,7 +2,7 @@
 //!
 //! Snapshots form a chain by their `parent`; that chain is a channel's history as `driftless log` shows it.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -148,16 +148,31 @@ impl Snapshot {
     /// # Errors
     /// When the bytes are not the canonical form of a snapshot that this version knows.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let value = canonical::from_slice_strict(bytes).map_err(|error| Error::Form(error.to_string()))?;
+        // What encodes to these very bytes is canonical, whatever a reader may let pass.
+        if let Ok(snapshot) = serde_json::from_slice::<Self>(bytes)
+            && snapshot.format == FORMAT
+            && snapshot.encode() == bytes
+        {
+            return Ok(snapshot);
+        }
+        Err(Self::fault(bytes))
+    }
+
+    /// What is wrong with bytes that are no snapshot.
+    fn fault(bytes: &[u8]) -> Error {
+        let form = |error: &dyn std::fmt::Display| Error::Form(error.to_string());
+        let value = match canonical::from_slice_strict(bytes) {
+            Ok(value) => value,
+            Err(error) => return form(&error),
+        };
         match value.get("format").and_then(serde_json::Value::as_u64) {
-            Some(format) if format > u64::from(FORMAT) => return Err(Error::NewerFormat(format)),
+            Some(format) if format > u64::from(FORMAT) => return Error::NewerFormat(format),
             _ => {}
         }
-        let snapshot: Self = serde_json::from_value(value).map_err(|error| Error::Form(error.to_string()))?;
-        if snapshot.encode() != bytes {
-            return Err(Error::Form("it is not in canonical form".to_owned()));
+        match serde_json::from_value::<Self>(value) {
+            Ok(_) => form(&"it is not in canonical form"),
+            Err(error) => form(&error),
         }
-        Ok(snapshot)
     }
 
     /// The hash that names this snapshot.
@@ -176,18 +191,27 @@ pub struct ComponentChange {
     pub after: Option<ObjectHash>,
 }
 
-/// The components at which two snapshots differ.
+/// The components at which two snapshots differ. Goes along both side by side: most of thousands are the same.
 pub fn changes(before: &Components, after: &Components) -> BTreeMap<ComponentName, ComponentChange> {
-    let names = before.keys().chain(after.keys());
-    names
-        .filter_map(|name| {
-            let change = ComponentChange {
-                before: before.get(name).copied(),
-                after: after.get(name).copied(),
-            };
-            (change.before != change.after).then(|| (name.clone(), change))
-        })
-        .collect()
+    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
+    let mut changes = BTreeMap::new();
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return changes,
+        };
+        let old = before.next_if(|_| order.is_le());
+        let new = after.next_if(|_| order.is_ge());
+        let change = ComponentChange {
+            before: old.map(|(_, bundle)| *bundle),
+            after: new.map(|(_, bundle)| *bundle),
+        };
+        if change.before != change.after {
+            changes.extend(old.or(new).map(|(name, _)| (name.clone(), change)));
+        }
+    }
 }
 
 #[cfg(test)]

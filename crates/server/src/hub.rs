@@ -19,7 +19,7 @@ use driftless_model::{
     hash::ObjectHash,
     name::{ChannelName, ClusterName},
     shared::Shared,
-    snapshot::Components,
+    snapshot,
 };
 use driftless_proto::{to_hash, v1};
 use driftless_store::journal::State;
@@ -48,11 +48,10 @@ const CONCURRENCY: usize = 16;
 /// A channel's directive, ready to be sent. The same bytes for all its clusters.
 #[derive(Debug)]
 pub(crate) struct Orders {
-    sequence: u64,
-    snapshot: Option<ObjectHash>,
+    /// The channel as it is with them.
+    channel: Shared<Channel>,
     /// What most agents run when this is sent.
     before: Option<ObjectHash>,
-    components: Components,
     alone: Frame,
     /// With what is new, mostly as deltas.
     along: Frame,
@@ -72,7 +71,7 @@ pub(crate) struct Holder<'a> {
 impl Orders {
     /// The directive, with new objects if they are of use to the receiver; and their bytes.
     pub(crate) fn directive(&self, to: Holder<'_>) -> (Frame, u64) {
-        let is_current = |held: &HashSet<ObjectHash>| self.snapshot.is_some_and(|hash| held.contains(&hash));
+        let is_current = |held: &HashSet<ObjectHash>| self.channel.snapshot.is_some_and(|hash| held.contains(&hash));
         let is_one_behind = |held: &HashSet<ObjectHash>| self.before.is_some_and(|hash| held.contains(&hash));
         let is_of_use = to.held.is_none_or(|held| !is_current(held) && is_one_behind(held));
         if to.takes_deltas && is_of_use {
@@ -192,9 +191,13 @@ impl Hub {
             let all = fleet
                 .channels
                 .iter()
-                .map(|(name, channel)| (name, &**channel, current(name)));
-            all.filter(|(_, channel, before)| before.as_ref().is_none_or(|before| before.sequence != channel.sequence))
-                .collect()
+                .map(|(name, channel)| (name, channel, current(name)));
+            all.filter(|(_, channel, before)| {
+                before
+                    .as_ref()
+                    .is_none_or(|before| before.channel.sequence != channel.sequence)
+            })
+            .collect()
         };
         let prepare = |(name, channel, before): (&ChannelName, _, Option<Arc<Orders>>)| {
             let name = name.clone();
@@ -223,18 +226,21 @@ impl Hub {
         });
     }
 
-    async fn prepare(&self, fleet: &Fleet, name: &ChannelName, channel: &Channel, before: Option<&Orders>) -> Orders {
+    async fn prepare(
+        &self,
+        fleet: &Fleet,
+        name: &ChannelName,
+        channel: &Shared<Channel>,
+        before: Option<&Orders>,
+    ) -> Orders {
         let directive = fleet.directive(name).expect("the channel was found in this very state");
         // After a start nothing is known to be new: agents have most of it, and ask for the rest.
-        let is_new = |(component, bundle): &(&_, &ObjectHash)| {
-            before.is_some_and(|before| before.components.get(*component) != Some(*bundle))
-        };
-        let bundles = channel.components.iter().filter(is_new);
+        let changes = before.map(|before| snapshot::changes(&before.channel.components, &channel.components));
+        let changes = changes.into_iter().flatten();
+        let bundles = changes.filter_map(|(_, change)| Some((change.after?, change.before)));
         // Nobody listens: whoever comes later asks for what it lacks.
         let is_heard = self.is_heard(name);
-        let base_of = |component| before.and_then(|before| before.components.get(component).copied());
-        let bundles = bundles.map(|(component, bundle)| (*bundle, base_of(component)));
-        let previous = before.and_then(|before| before.snapshot);
+        let previous = before.and_then(|before| before.channel.snapshot);
         let snapshot = channel.snapshot.map(|snapshot| (snapshot, previous));
         // The snapshot first: it names the others.
         let wanted: Vec<_> = snapshot.into_iter().chain(bundles).filter(|_| is_heard).collect();
@@ -255,10 +261,8 @@ impl Hub {
             }))
         };
         Orders {
-            sequence: channel.sequence,
-            snapshot: channel.snapshot,
+            channel: channel.clone(),
             before: previous,
-            components: channel.components.clone(),
             alone: framed(Vec::new()),
             along: framed(objects),
             object_bytes,
