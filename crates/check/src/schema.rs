@@ -3,7 +3,7 @@
 //! [`Schema`] is the part of OpenAPI that the checks use; the shipped files, the documents they were made of and
 //! custom resource definitions are all read into it. [`Catalog`] is all built-in kinds of one Kubernetes version, of
 //! which each type is read when it is first asked for. `tests/kubernetes/schemas` makes the files under `schemas/` out of
-//! what real API servers say, by [`reduce`].
+//! what real API servers say, by [`reduce()`].
 
 mod catalog;
 mod reduce;
