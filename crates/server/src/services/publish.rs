@@ -46,8 +46,8 @@ const MAX_LOG: u32 = 1000;
 const MAX_FOUND: usize = 100;
 /// Bundles of one push that are looked at at once.
 const CONCURRENCY: usize = 16;
-/// Uploads of one stream that are checked and stored together, where so many are there: as one piece of work they cost a
-/// third of what each by itself does.
+/// Uploads of one stream that are checked and stored together, where so many are there: to hand each to threads of its
+/// own costs more than small ones do.
 const TOGETHER: usize = 64;
 /// Such pieces of work of one stream that are under way at once: uploads may have megabytes, and pushers have several
 /// streams.
@@ -248,6 +248,10 @@ impl Service {
 
     /// Keeps uploads; says how many.
     async fn keep(&self, uploads: Vec<Upload>) -> Result<u32, Failure> {
+        // Most pushes bring none along: no thread is woken for that.
+        if uploads.is_empty() {
+            return Ok(0);
+        }
         let stored = u32::try_from(uploads.len()).unwrap_or(u32::MAX);
         let size: usize = uploads.iter().map(Upload::stored_size).sum();
         self.core.bucket.put_uploads(uploads).await?;
