@@ -23,7 +23,7 @@ async fn bundles_that_the_store_is_wrongly_believed_to_have_are_uploaded() -> Re
     let pushed = client.push(push.known([small.hash(), large.hash()]), |_| {}).await?;
     assert_eq!((pushed.unchanged, pushed.uploaded), (false, 2));
     let channel = client.channel(&"prod".parse()?).await?;
-    let hashes: Vec<_> = channel.components.into_values().collect();
+    let hashes: Vec<_> = channel.components.values().copied().collect();
     assert_eq!(client.bundles(&hashes).await?, [large, small]);
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! How a change's cost grows with what it has nothing to do with: not at all, it should be.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow};
 use driftless_client::Push;
@@ -19,22 +22,26 @@ const FEW: usize = 1000;
 /// Other components that are pushed at once.
 const BATCH: usize = 500;
 
-/// Beside few and many other components.
+/// Beside few and many other components, with few agents and with all.
 pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
     let stage = Stage::open().await?;
-    let members = stage.recruit(args.agents.min(FEW)).await?;
+    let members = stage.recruit(args.agents).await?;
+    let fleets = BTreeSet::from([args.agents.min(FEW), args.agents]);
     let mut there = 0;
-    let mut first: Option<ChangeReport> = None;
+    let mut first = BTreeMap::new();
     for count in [10, args.many / 10, args.many] {
         eprintln!("{count} other components");
         push_others(&stage, there, count).await?;
         there = count;
-        let mut held = stage.hold(args, &members, args.size, false).await?;
-        held.open().await?;
-        let change = measured(args, &mut held).await?;
-        held.close().await;
-        compare(report, &format!("{count} other components"), &change, first.as_ref());
-        first = first.or(Some(change));
+        for agents in &fleets {
+            let mut held = stage.hold(args, &members[..*agents], args.size, false).await?;
+            held.open().await?;
+            let change = measured(args, &mut held).await?;
+            held.close().await;
+            let what = format!("{agents} agents, {count} other components");
+            compare(report, &what, &change, first.get(agents));
+            first.entry(agents).or_insert(change);
+        }
     }
     stage.close().await
 }

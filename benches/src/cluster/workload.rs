@@ -1,9 +1,16 @@
 //! The applications that are pushed. Pure.
 
+use driftless_model::{
+    kinds::{self, Scope},
+    yaml,
+};
+use driftless_tests::fixture;
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{DaemonSet, Deployment},
     core::v1::{ConfigMap, Service, ServiceAccount},
-    networking::v1::Ingress,
+    networking::v1::{Ingress, NetworkPolicy},
+    policy::v1::PodDisruptionBudget,
+    rbac::v1::{Role, RoleBinding},
 };
 use kube::core::ApiResource;
 use serde::Serialize;
@@ -19,18 +26,22 @@ pub enum Workload {
     /// As in Flux's own benchmark: a Deployment scaled to zero, a ServiceAccount, a Service and an Ingress, each a
     /// quarter of all.
     Application,
+    /// What namespaced objects of built-in kinds online-boutique and kube-prometheus are made of, dashboards included,
+    /// as often as it takes.
+    Real,
     /// ConfigMaps alone.
     ConfigMaps,
 }
 
 impl Workload {
     /// Every one.
-    pub const ALL: [Self; 2] = [Self::Application, Self::ConfigMaps];
+    pub const ALL: [Self; 3] = [Self::Application, Self::Real, Self::ConfigMaps];
 
     /// For component and namespace names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Application => "app",
+            Self::Real => "real",
             Self::ConfigMaps => "maps",
         }
     }
@@ -39,6 +50,7 @@ impl Workload {
     pub fn title(self) -> &'static str {
         match self {
             Self::Application => "Deployments, ServiceAccounts, Services, Ingresses",
+            Self::Real => "objects of online-boutique and kube-prometheus",
             Self::ConfigMaps => "ConfigMaps",
         }
     }
@@ -52,6 +64,17 @@ impl Workload {
                 ApiResource::erase::<Service>(&()),
                 ApiResource::erase::<Ingress>(&()),
             ],
+            Self::Real => vec![
+                ApiResource::erase::<ConfigMap>(&()),
+                ApiResource::erase::<DaemonSet>(&()),
+                ApiResource::erase::<Deployment>(&()),
+                ApiResource::erase::<NetworkPolicy>(&()),
+                ApiResource::erase::<PodDisruptionBudget>(&()),
+                ApiResource::erase::<Role>(&()),
+                ApiResource::erase::<RoleBinding>(&()),
+                ApiResource::erase::<Service>(&()),
+                ApiResource::erase::<ServiceAccount>(&()),
+            ],
             Self::ConfigMaps => vec![ApiResource::erase::<ConfigMap>(&())],
         }
     }
@@ -60,11 +83,51 @@ impl Workload {
     pub fn objects(self, namespace: &str, count: usize) -> Vec<Value> {
         match self {
             Self::Application => (0..count / 4).flat_map(|number| service(namespace, number)).collect(),
+            Self::Real => {
+                let (all, kinds) = (published(), self.kinds());
+                let of_kinds = |object: &&Value| kinds.iter().any(|kind| object["kind"] == kind.kind);
+                let all: Vec<_> = all.iter().filter(of_kinds).collect();
+                let copy = |number: usize| copy(all[number % all.len()], namespace, number);
+                (0..count).map(copy).collect()
+            }
             Self::ConfigMaps => (0..count)
                 .map(|number| config_map(namespace, number, "first"))
                 .collect(),
         }
     }
+}
+
+/// Namespaced objects of built-in kinds, as their authors publish them.
+fn published() -> Vec<Value> {
+    let texts = [
+        fixture::ONLINE_BOUTIQUE.to_owned(),
+        fixture::kube_prometheus().expect("it is part of this program"),
+    ];
+    let documents = texts
+        .iter()
+        .flat_map(|text| yaml::documents(text, &yaml::Limits::default()).expect("they are good YAML"));
+    let scope = |object: &Value| {
+        let group = object["apiVersion"]
+            .as_str()?
+            .rsplit_once('/')
+            .map_or("", |(group, _)| group);
+        kinds::scope(group, object["kind"].as_str()?)
+    };
+    let objects = documents.map(|document| document.value);
+    objects
+        .filter(|object| scope(object) == Some(Scope::Namespaced))
+        .collect()
+}
+
+/// The object in another namespace, under a name of its own.
+fn copy(object: &Value, namespace: &str, number: usize) -> Value {
+    let mut object = object.clone();
+    let metadata = &mut object["metadata"];
+    let name = metadata["name"].as_str().unwrap_or_default();
+    metadata["name"] = json!(format!("{name}-{number:04}"));
+    metadata["namespace"] = json!(namespace);
+    metadata["labels"][LABEL.0] = json!(LABEL.1);
+    object
 }
 
 /// The name of a ConfigMap.

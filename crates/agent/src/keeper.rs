@@ -7,15 +7,14 @@
 //! its objects are stored; it then runs, for as long as the server is away, what it was running a moment before.
 //! Nothing older than that directive is ever accepted again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
-use driftless_model::hash::ObjectHash;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, accepted::Accepted, backoff::Backoff, election::Permit, error::chain, object::Frame, status::Problems,
-    storage::Storage,
+    storage::Storage, sync::Content,
 };
 
 const PART: &str = "cache";
@@ -26,7 +25,7 @@ pub(crate) struct Save {
     pub(crate) generation: u64,
     pub(crate) objects: Vec<Frame>,
     pub(crate) accepted: Accepted,
-    pub(crate) keep: BTreeSet<ObjectHash>,
+    pub(crate) keep: Content,
 }
 
 /// The storing side of a reign.
@@ -69,7 +68,8 @@ impl Keeper {
                 continue;
             }
             let generation = save.generation;
-            match self.storage.save(save.objects, save.accepted, save.keep).await {
+            let keep = save.keep.hashes().collect();
+            match self.storage.save(save.objects, save.accepted, keep).await {
                 Ok(()) => {
                     self.backoff.reset();
                     self.problems.clear(PART);

@@ -118,12 +118,16 @@ fn named(hash: ObjectHash, content: Bytes, form: impl FnOnce(Bytes) -> Form) -> 
     Ok((Frame { hash, form }, content))
 }
 
-/// Reads a snapshot that was verified.
+/// Reads a snapshot that was verified; faster where an earlier one and its bytes are at hand.
 ///
 /// # Errors
 /// See [`Bad`].
-pub(crate) fn snapshot(hash: ObjectHash, content: &[u8]) -> Result<Snapshot, Bad> {
-    Snapshot::decode(content).map_err(|error| Bad::Content(hash.short(), error.to_string()))
+pub(crate) fn snapshot(hash: ObjectHash, content: &[u8], earlier: Option<(&Snapshot, &[u8])>) -> Result<Snapshot, Bad> {
+    let decoded = match earlier {
+        Some((earlier, base)) => Snapshot::decode_after(content, earlier, base),
+        None => Snapshot::decode(content),
+    };
+    decoded.map_err(|error| Bad::Content(hash.short(), error.to_string()))
 }
 
 /// Reads a bundle that was verified; faster where an earlier version of the component is at hand.

@@ -29,6 +29,7 @@ use crate::{
     storage::Storage,
 };
 pub use follower::{Follower, Heard, Refused};
+pub(crate) use session::Content;
 use session::{Adoption, Session};
 
 /// Longest absence that a server may ask for.

@@ -68,6 +68,7 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
+    use driftless_model::snapshot::Components;
     use jiff::Timestamp;
 
     use super::*;
@@ -78,7 +79,7 @@ mod tests {
             sequence,
             changed: Timestamp::UNIX_EPOCH,
             snapshot: Some(ObjectHash::of(&sequence.to_be_bytes())),
-            components: [].into(),
+            components: Components::new(),
             clusters: 0,
             progress: crate::types::Progress::default(),
         }

@@ -88,7 +88,6 @@ impl Fleet {
             timings: settings.timings,
             reports: settings.reports,
             resumes: settings.resumes,
-            stop: CancellationToken::new(),
         });
         let mut fleet = Self {
             common,
@@ -210,7 +209,6 @@ impl Fleet {
 
     /// Ends all streams.
     pub async fn close(mut self) {
-        self.common.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
+        self.tasks.shutdown().await;
     }
 }

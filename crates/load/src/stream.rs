@@ -1,10 +1,11 @@
 //! One cluster's stream: opened, served, and opened again when it ends, as an agent does it. A task for each, and
 //! nothing else: HTTP/2 is driven in it too.
 
-use std::{future::poll_fn, io, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use driftless_agent::{Follower, Heard, Refused, Timings};
+use futures::FutureExt as _;
 use h2::{
     Ping, PingPong, RecvStream, SendStream,
     client::{Builder, Connection},
@@ -17,7 +18,6 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use tokio_rustls::client::TlsStream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::{
@@ -44,7 +44,6 @@ pub(crate) struct Common {
     pub(crate) resumes: bool,
     /// Do agents report what they have verified?
     pub(crate) reports: bool,
-    pub(crate) stop: CancellationToken,
 }
 
 /// One cluster's.
@@ -92,16 +91,13 @@ enum Failure {
 type Http = Connection<TlsStream<Counted>, Bytes>;
 
 impl Stream {
-    /// Keeps the stream open until the fleet stops.
+    /// Keeps the stream open for as long as it is polled.
     pub(crate) async fn run(mut self) {
-        let (stop, board) = (self.common.stop.clone(), Arc::clone(&self.common.board));
+        let board = Arc::clone(&self.common.board);
         let mut failures = 0;
         loop {
             let begun = Instant::now();
-            let ended = tokio::select! { biased;
-                () = stop.cancelled() => return,
-                ended = self.serve(None) => ended,
-            };
+            let ended = self.serve(None).await;
             board.closed(self.number);
             if begun.elapsed() > self.common.timings.reconnect_most {
                 failures = 0;
@@ -115,10 +111,7 @@ impl Stream {
                     self.backoff(&mut failures)
                 }
             };
-            tokio::select! { biased;
-                () = stop.cancelled() => return,
-                () = sleep(pause) => {}
-            }
+            sleep(pause).await;
         }
     }
 
@@ -167,9 +160,12 @@ impl Stream {
         let ping_every = common.timings.keep_alive.mul_f64(self.rng.random_range(0.9..=1.0));
         let mut keep_alive = Box::pin(sleep(ping_every));
         let mut is_asked = false;
+        // Made once: all streams wait in one list, and whoever joins or leaves it locks it.
+        let mut cut = self.cut.clone();
+        let mut cut = pin!(cut.changed().fuse());
         loop {
             tokio::select! { biased;
-                Ok(()) = self.cut.changed() => return Ok(Ended::Cut),
+                Ok(()) = &mut cut => return Ok(Ended::Cut),
                 ended = &mut http => return Err(over(ended)),
                 data = incoming.data() => {
                     let Some(data) = data else { return Err(last_words(&mut incoming, &mut http).await) };

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use imbl::OrdMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -251,7 +252,7 @@ impl Fleet {
         }
         let differing = components
             .iter()
-            .filter(|(component, bundle)| channel.components.get(component) != bundle.as_ref());
+            .filter(|(component, bundle)| channel.components.get(*component) != bundle.as_ref());
         let components: BTreeMap<_, _> = differing.map(|(name, bundle)| (name.clone(), *bundle)).collect();
         if components.is_empty() {
             return Ok(Publishing::Unchanged);
@@ -332,8 +333,8 @@ impl Fleet {
                     changed: time,
                     snapshot: None,
                     components: Components::new(),
-                    setters: BTreeMap::new(),
-                    epochs: BTreeMap::new(),
+                    setters: OrdMap::new(),
+                    epochs: OrdMap::new(),
                     recent: Recent::default(),
                 };
                 if self.channels.insert(channel.clone(), created.into()).is_some() {

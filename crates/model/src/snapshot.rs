@@ -2,18 +2,21 @@
 //!
 //! Snapshots form a chain by their `parent`; that chain is a channel's history as `driftless log` shows it.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::collections::BTreeMap;
 
+use imbl::{OrdMap, ordmap::DiffItem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{canonical, hash::ObjectHash, name::ComponentName};
 
+mod after;
+
 /// The snapshot format written by this version.
 pub const FORMAT: u32 = 1;
 
-/// Which bundle each component is at.
-pub type Components = BTreeMap<ComponentName, ObjectHash>;
+/// Which bundle each component is at. A changed copy shares with the first what did not change.
+pub type Components = OrdMap<ComponentName, ObjectHash>;
 
 /// An immutable map component → bundle: a channel's desired state after one push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,27 +194,17 @@ pub struct ComponentChange {
     pub after: Option<ObjectHash>,
 }
 
-/// The components at which two snapshots differ. Goes along both side by side: most of thousands are the same.
+/// The components at which two snapshots differ. What one took over from the other is not looked at.
 pub fn changes(before: &Components, after: &Components) -> BTreeMap<ComponentName, ComponentChange> {
-    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
-    let mut changes = BTreeMap::new();
-    loop {
-        let order = match (before.peek(), after.peek()) {
-            (Some((old, _)), Some((new, _))) => old.cmp(new),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return changes,
+    let change = |item| {
+        let (name, before, after) = match item {
+            DiffItem::Add(name, after) => (name, None, Some(*after)),
+            DiffItem::Update { old, new } => (new.0, Some(*old.1), Some(*new.1)),
+            DiffItem::Remove(name, before) => (name, Some(*before), None),
         };
-        let old = before.next_if(|_| order.is_le());
-        let new = after.next_if(|_| order.is_ge());
-        let change = ComponentChange {
-            before: old.map(|(_, bundle)| *bundle),
-            after: new.map(|(_, bundle)| *bundle),
-        };
-        if change.before != change.after {
-            changes.extend(old.or(new).map(|(name, _)| (name.clone(), change)));
-        }
-    }
+        (ComponentName::clone(name), ComponentChange { before, after })
+    };
+    before.diff(after).map(change).collect()
 }
 
 #[cfg(test)]
@@ -221,7 +214,7 @@ mod tests {
     fn snapshot() -> Snapshot {
         Snapshot {
             format: FORMAT,
-            components: [("shop".parse().unwrap(), ObjectHash::of(b"bundle"))].into(),
+            components: Components::unit("shop".parse().unwrap(), ObjectHash::of(b"bundle")),
             parent: None,
             time: "2026-01-02T03:04:05Z".parse().unwrap(),
             provenance: Provenance {

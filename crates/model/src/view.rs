@@ -8,13 +8,16 @@ use std::{
     sync::Arc,
 };
 
+use imbl::OrdMap;
+
 use crate::{
     bundle::{Bundle, Spec},
     hash::ObjectHash,
     manifest::{Manifest, ManifestId},
     name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
     render::{Held, Plan},
-    snapshot::Snapshot,
+    shared::Shared,
+    snapshot::{ComponentChange, Snapshot},
 };
 
 /// The label by which selectors choose a single cluster: every cluster has it, with its name as value.
@@ -47,11 +50,14 @@ impl ClusterFacts {
     }
 }
 
-/// What one cluster should run.
+/// What a cluster runs of each component.
+pub type ComponentViews = OrdMap<ComponentName, Shared<ComponentView>>;
+
+/// What one cluster should run. A changed copy shares with the first what did not change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct View {
     /// The components and their manifests.
-    pub components: BTreeMap<ComponentName, ComponentView>,
+    pub components: ComponentViews,
     /// Objects that two components ask for.
     pub collisions: Vec<Collision>,
 }
@@ -102,35 +108,96 @@ pub fn view<'a>(
     cluster: &ClusterFacts,
     bundle: impl Fn(&ObjectHash) -> Option<&'a Bundle>,
 ) -> Result<View, MissingBundle> {
-    let mut components = BTreeMap::new();
+    let mut components = ComponentViews::new();
     for (component, hash) in &snapshot.components {
-        let found = bundle(hash).ok_or_else(|| MissingBundle {
-            component: component.clone(),
-            bundle: *hash,
-        })?;
-        let plan = Plan::new(found);
-        let Some(projection) = plan.project(cluster) else {
-            continue;
-        };
-        let rendered = plan.render(&projection);
-        let version = plan.version(*hash, &projection);
-        components.insert(
-            component.clone(),
-            ComponentView {
-                bundle: *hash,
-                version,
-                spec: found.shared_spec(),
-                manifests: rendered.manifests,
-                held: rendered.held,
-            },
-        );
+        if let Some(view) = component_view(component, hash, cluster, &bundle)? {
+            components.insert(component.clone(), view.into());
+        }
     }
+    Ok(apart(components))
+}
+
+/// Works out the same from the view of the very same cluster at an `earlier` snapshot, from which that one differs by
+/// `changes`: only these are looked at, as long as none of them brings objects that its component did not have.
+///
+/// # Errors
+/// As [`view`], for the components that change.
+pub fn view_after<'a>(
+    earlier: &View,
+    changes: &BTreeMap<ComponentName, ComponentChange>,
+    snapshot: &Snapshot,
+    cluster: &ClusterFacts,
+    bundle: impl Fn(&ObjectHash) -> Option<&'a Bundle>,
+) -> Result<View, MissingBundle> {
+    if !earlier.collisions.is_empty() {
+        // Who goes without an object now may get it.
+        return view(snapshot, cluster, bundle);
+    }
+    let mut components = earlier.components.clone();
+    let mut grows = false;
+    for (component, change) in changes {
+        let after = match &change.after {
+            Some(hash) => component_view(component, hash, cluster, &bundle)?,
+            None => None,
+        };
+        match after {
+            Some(after) => {
+                let before = components.get(component).map(|before| &*before.manifests);
+                grows |= !is_within(&after.manifests, before.unwrap_or_default());
+                components.insert(component.clone(), after.into());
+            }
+            None => {
+                components.remove(component);
+            }
+        }
+    }
+    if grows {
+        return Ok(apart(components));
+    }
+    let collisions = Vec::new();
+    Ok(View { components, collisions })
+}
+
+/// Are all of `some` objects among `others`? Both are in the order of their ids.
+fn is_within(some: &[Manifest], others: &[Manifest]) -> bool {
+    let mut others = others.iter();
+    some.iter()
+        .all(|one| others.any(|other| one.is_same(other) || one.id() == other.id()))
+}
+
+/// What the cluster runs of a component; `None` when it does not run it.
+fn component_view<'a>(
+    component: &ComponentName,
+    hash: &ObjectHash,
+    cluster: &ClusterFacts,
+    bundle: impl Fn(&ObjectHash) -> Option<&'a Bundle>,
+) -> Result<Option<ComponentView>, MissingBundle> {
+    let found = bundle(hash).ok_or_else(|| MissingBundle {
+        component: component.clone(),
+        bundle: *hash,
+    })?;
+    let plan = Plan::new(found);
+    let Some(projection) = plan.project(cluster) else {
+        return Ok(None);
+    };
+    let rendered = plan.render(&projection);
+    Ok(Some(ComponentView {
+        bundle: *hash,
+        version: plan.version(*hash, &projection),
+        spec: found.shared_spec(),
+        manifests: rendered.manifests,
+        held: rendered.held,
+    }))
+}
+
+/// Leaves each object to one component.
+fn apart(mut components: ComponentViews) -> View {
     let collisions = collisions(&components);
     for Collision { id, dropped, .. } in &collisions {
         let view = components.get_mut(dropped).expect("it was found in this component");
         view.manifests.retain(|manifest| manifest.id() != id);
     }
-    Ok(View { components, collisions })
+    View { components, collisions }
 }
 
 /// A manifest that counts as its id: hashed by what is known of that already.
@@ -169,7 +236,7 @@ impl Hasher for AsItIs {
 }
 
 /// The objects that more than one component asks for: within one component there are no two of an id.
-fn collisions(components: &BTreeMap<ComponentName, ComponentView>) -> Vec<Collision> {
+fn collisions(components: &ComponentViews) -> Vec<Collision> {
     if components.len() < 2 {
         return Vec::new();
     }

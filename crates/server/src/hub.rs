@@ -1,11 +1,12 @@
 //! Fan-out: turns every change of the fleet state into what the open streams have to be told.
 //!
 //! One task ([`Hub::run`]) follows the journal. For each channel it prepares the directive once, framed for the wire and
-//! with the small objects that are new, as deltas from what the directive before named, and puts it into a watch that
-//! all streams of the channel share; streams whose cluster's record changed are told so. Streams read the newest
+//! with the small objects that are new, as deltas from what the directive before named, and puts it where
+//! all streams of the channel find it; they are told so, and those whose cluster's record changed. Streams read the newest
 //! whenever they can: a slow one skips, none waits for another.
 
 mod line;
+mod post;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -22,8 +23,9 @@ use driftless_model::{
     snapshot,
 };
 use driftless_proto::{to_hash, v1};
-use driftless_store::journal::State;
+use driftless_store::journal::{Coming, State};
 use futures::{StreamExt, stream};
+use post::Post;
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
@@ -37,6 +39,7 @@ use crate::{
 };
 
 pub(crate) use line::{Ask, Line, News};
+pub(crate) use post::Subscription;
 
 /// Objects go along with a directive while they have no more than this together, compressed.
 const INLINE_BYTES: usize = 64 * 1024;
@@ -85,14 +88,11 @@ impl Orders {
 /// The clusters of a fleet.
 type Clusters = Shared<BTreeMap<ClusterName, Cluster>>;
 
-/// The newest orders of a channel; `None` until they are prepared.
-pub(crate) type OrdersWatch = watch::Receiver<Option<Arc<Orders>>>;
-
 /// What the open streams have to be told. Written by [`Hub::run`] alone, save for the list of streams.
 pub(crate) struct Hub {
     objects: Arc<Objects>,
     metrics: Arc<Metrics>,
-    channels: Mutex<BTreeMap<ChannelName, watch::Sender<Option<Arc<Orders>>>>>,
+    channels: Mutex<BTreeMap<ChannelName, Arc<Post>>>,
     streams: Mutex<HashMap<ClusterName, Stream>>,
     /// Deltas that are being made before anybody asked for them.
     ahead: Mutex<JoinSet<()>>,
@@ -154,9 +154,23 @@ impl Hub {
         });
     }
 
+    /// As [`Hub::expect`], of the snapshot that the push will make.
+    pub(crate) fn expect_snapshot(&self, coming: Coming) {
+        let Coming {
+            channel,
+            before,
+            snapshot,
+            bytes,
+        } = coming;
+        if let Some(before) = before.filter(|_| self.is_heard(&channel)) {
+            self.objects.know(snapshot, bytes);
+            self.expect(&channel, vec![(snapshot, before)]);
+        }
+    }
+
     /// Does any stream follow the channel?
     fn is_heard(&self, channel: &ChannelName) -> bool {
-        self.sender(channel, |sender| sender.receiver_count()) > 0
+        self.post(channel).is_heard()
     }
 
     /// Follows the journal until `stop`.
@@ -187,7 +201,7 @@ impl Hub {
     async fn update(&self, fleet: &Fleet) {
         let due: Vec<_> = {
             let channels = lock(&self.channels);
-            let current = |name| channels.get(name).and_then(|orders| orders.borrow().clone());
+            let current = |name| channels.get(name).and_then(|post| post.newest());
             let all = fleet
                 .channels
                 .iter()
@@ -203,7 +217,7 @@ impl Hub {
             let name = name.clone();
             async move {
                 let orders = self.prepare(fleet, &name, channel, before.as_deref()).await;
-                self.sender(&name, |sender| sender.send_replace(Some(Arc::new(orders))));
+                self.post(&name).put(orders);
             }
         };
         let due: Vec<_> = due.into_iter().map(prepare).collect();
@@ -295,15 +309,18 @@ impl Hub {
         fitting
     }
 
-    /// The orders of a channel, now and in future.
-    pub(crate) fn orders(&self, channel: &ChannelName) -> OrdersWatch {
-        self.sender(channel, |sender| sender.subscribe())
+    /// The orders of a channel for stream `id`, whose `line` rings for newer ones.
+    pub(crate) fn orders(&self, channel: &ChannelName, id: u64, line: &Arc<Line>) -> Subscription {
+        self.post(channel).subscribe(id, Arc::clone(line))
     }
 
-    fn sender<T>(&self, channel: &ChannelName, act: impl FnOnce(&watch::Sender<Option<Arc<Orders>>>) -> T) -> T {
-        act(lock(&self.channels)
-            .entry(channel.clone())
-            .or_insert_with(|| watch::channel(None).0))
+    fn post(&self, channel: &ChannelName) -> Arc<Post> {
+        Arc::clone(lock(&self.channels).entry(channel.clone()).or_default())
+    }
+
+    /// Tells all streams that the server stops. One that is opened later has to see that for itself.
+    pub(crate) fn stop(&self) {
+        lock(&self.streams).values().for_each(|stream| stream.line.stop());
     }
 
     /// Registers stream `id` of a cluster, whose agent may answer questions. An older one of the same cluster is over.

@@ -26,6 +26,8 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const RECENT_BYTES: usize = 32 * 1024 * 1024;
 /// What an entry costs besides its bytes.
 const ENTRY_BYTES: usize = 256;
+/// A delta that is so many times smaller than what it makes, uncompressed, is smaller than that compressed.
+const FAR_BELOW: usize = 64;
 /// Deltas that are encoded at once: each holds both objects whole.
 const ENCODING: usize = 2;
 
@@ -84,20 +86,26 @@ impl Objects {
     /// The object for who has `base`: a delta from that where it is smaller, `None` when the store does not have it. A
     /// base that is not there any more, or damaged, is no reason to send nothing.
     pub(crate) async fn packed(&self, hash: &ObjectHash, base: Option<&ObjectHash>) -> Result<Option<Packed>, Error> {
-        let Some(whole) = self.compressed(hash).await? else {
+        let base = base.filter(|base| *base != hash);
+        if let (Some(base), Some(target)) = (base, self.recent.get(hash)) {
+            let most = target.len() / FAR_BELOW;
+            // The object itself need not be in the bucket yet.
+            let encoded = self.encode(hash, std::future::ready(Ok(target)), base);
+            let delta = self.cached((*hash, Some(*base)), Box::pin(encoded));
+            if let Some(zstd) = delta.await.ok().flatten().filter(|delta| delta.len() < most) {
+                let base = Some(*base);
+                return Ok(Some(Packed { zstd, base }));
+            }
+        }
+        let Some(zstd) = self.compressed(hash).await? else {
             return Ok(None);
         };
-        let whole = Packed {
-            zstd: whole,
-            base: None,
-        };
-        let Some(base) = base.filter(|base| *base != hash) else {
+        let whole = Packed { zstd, base: None };
+        let Some(base) = base else {
             return Ok(Some(whole));
         };
-        match self
-            .cached((*hash, Some(*base)), Box::pin(self.encode(hash, &whole.zstd, base)))
-            .await
-        {
+        let encoded = self.encode(hash, Bucket::opened(hash, whole.zstd.clone()), base);
+        match self.cached((*hash, Some(*base)), Box::pin(encoded)).await {
             Ok(Some(delta)) if delta.len() < whole.zstd.len() => Ok(Some(Packed {
                 zstd: delta,
                 base: Some(*base),
@@ -115,7 +123,12 @@ impl Objects {
         self.recent.keep(hash, bytes);
     }
 
-    async fn encode(&self, hash: &ObjectHash, zstd: &Bytes, base: &ObjectHash) -> Result<Bytes, Error> {
+    async fn encode(
+        &self,
+        hash: &ObjectHash,
+        target: impl Future<Output = Result<Bytes, Error>>,
+        base: &ObjectHash,
+    ) -> Result<Bytes, Error> {
         // Never closed.
         let _permit = self.encoding.acquire().await.ok();
         let base = match self.recent.get(base) {
@@ -125,10 +138,7 @@ impl Objects {
                 Bucket::opened(base, zstd).await?
             }
         };
-        let target = match self.recent.get(hash) {
-            Some(bytes) => bytes,
-            None => Bucket::opened(hash, zstd.clone()).await?,
-        };
+        let target = target.await?;
         self.know(*hash, target.clone());
         self.metrics.deltas_encoded.inc();
         match spawn_blocking(move || delta::encode(&base, &target)).await {

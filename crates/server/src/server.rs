@@ -107,6 +107,8 @@ impl Server {
         let mut replicas = Replicas::new(bucket.clone(), Arc::clone(&table), replica(&folder, &host)?);
         replicas.restore().await;
         let hub = Arc::new(Hub::new(Arc::clone(&objects), Arc::clone(&metrics)));
+        let expecting = Arc::clone(&hub);
+        let task = task.telling(move |coming| expecting.expect_snapshot(coming));
         let core = Arc::new(Core {
             auth,
             authority,
@@ -230,6 +232,7 @@ impl Server {
         tracing::info!("stopping");
         router::report(&health, ServingStatus::NotServing).await;
         stopping.cancel();
+        core.hub.stop();
         let mut is_listening = !matches!(result, Err(Error::TaskEnded(LISTENER)));
         // The journal goes last: calls that are being served may still append.
         while is_listening {

@@ -16,7 +16,7 @@ pub use upload::Upload;
 use std::{borrow::Cow, fmt, io::Read as _, sync::Arc};
 
 use bytes::Bytes;
-use driftless_model::{bundle, hash::ObjectHash, snapshot::Encoded};
+use driftless_model::{bundle, hash::ObjectHash};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 
@@ -126,9 +126,8 @@ impl Bucket {
     }
 
     /// As [`Bucket::put_object`], for a snapshot whose name is known.
-    pub(crate) async fn put_snapshot(&self, snapshot: &Encoded) -> Result<(), Error> {
-        let hash = snapshot.hash();
-        let compressed = compress(snapshot.bytes(), SNAPSHOT_COMPRESSION);
+    pub(crate) async fn put_snapshot(&self, hash: ObjectHash, bytes: &[u8]) -> Result<(), Error> {
+        let compressed = compress(bytes, SNAPSHOT_COMPRESSION);
         self.put_new(&layout::object(&hash), compressed.into(), || format!("snapshot {hash}"))
             .await?;
         Ok(())

@@ -24,7 +24,14 @@ mod follow;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use driftless_model::{event::Event, fleet::Fleet, fleet::Intent, hash::ObjectHash, journal::Tip};
+use bytes::Bytes;
+use driftless_model::{
+    event::Event,
+    fleet::{Fleet, Intent},
+    hash::ObjectHash,
+    journal::Tip,
+    name::ChannelName,
+};
 use jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -109,6 +116,19 @@ impl Outcome {
 struct Pending {
     intent: Intent,
     answer: oneshot::Sender<Result<Outcome, Error>>,
+}
+
+/// What a channel is about to be at, told before that is stored. It may come to nothing.
+#[derive(Debug, Clone)]
+pub struct Coming {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The snapshot it is at.
+    pub before: Option<ObjectHash>,
+    /// The snapshot it will be at.
+    pub snapshot: ObjectHash,
+    /// The canonical bytes of that.
+    pub bytes: Bytes,
 }
 
 /// A handle to the process's journal. Cheap to clone.

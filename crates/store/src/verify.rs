@@ -381,7 +381,7 @@ async fn examine(
 }
 
 fn leads_to(snapshot: Snapshot) -> Vec<(Kind, ObjectHash)> {
-    let bundles = snapshot.components.into_values().map(|hash| (Kind::Bundle, hash));
+    let bundles = snapshot.components.values().map(|hash| (Kind::Bundle, *hash));
     bundles
         .chain(snapshot.parent.map(|hash| (Kind::Snapshot, hash)))
         .collect()

@@ -18,7 +18,9 @@ use std::{
 use bytes::Bytes;
 use driftless_model::{
     name::ClusterName,
+    shared::Shared,
     status::{ClusterStatus, ComponentStatus, Health},
+    view::ComponentView,
 };
 use driftless_proto::v1::{self, agent_message, server_message};
 use prost::Message as _;
@@ -263,7 +265,7 @@ fn applied(session: &Session) -> v1::AgentMessage {
         status.revision = Some(accepted.revision);
     }
     let components = session.restored().map(|view| {
-        let component = |(name, component): (&_, &driftless_model::view::ComponentView)| {
+        let component = |(name, component): (&_, &Shared<ComponentView>)| {
             let objects = u32::try_from(component.manifests.len()).unwrap_or(u32::MAX);
             let status = ComponentStatus {
                 bundle: Some(component.bundle),
@@ -317,7 +319,7 @@ mod tests {
         directive::Directive,
         hash::ObjectHash,
         manifest::Manifest,
-        snapshot::{self, Provenance, Snapshot},
+        snapshot::{self, Components, Provenance, Snapshot},
     };
     use driftless_proto::to_hash;
     use serde_json::json;
@@ -333,7 +335,7 @@ mod tests {
     fn snapshot(bundle: &Bundle) -> Snapshot {
         Snapshot {
             format: snapshot::FORMAT,
-            components: [(bundle.component.clone(), bundle.hash())].into(),
+            components: Components::unit(bundle.component.clone(), bundle.hash()),
             parent: None,
             time: jiff::Timestamp::UNIX_EPOCH,
             provenance: Provenance::default(),

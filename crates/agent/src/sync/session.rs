@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    iter,
     sync::Arc,
 };
 
@@ -26,7 +25,8 @@ use crate::{
     accepted::{Accepted, FORMAT},
     object::{self, Frame, Packed},
 };
-use content::Content;
+pub(crate) use content::Content;
+use content::Viewed;
 pub(crate) use inquiry::{Question, failure};
 use pending::Pending;
 
@@ -70,8 +70,8 @@ pub(crate) struct Adoption {
     pub(crate) generation: u64,
     /// Objects that are not known to be stored yet.
     pub(crate) unsaved: Vec<Frame>,
-    /// Every object that has to be stored for the view to be found again.
-    pub(crate) keep: BTreeSet<ObjectHash>,
+    /// All that has to be stored for the view to be found again.
+    pub(crate) keep: Content,
 }
 
 /// The cluster's record, as the server tells it.
@@ -90,6 +90,8 @@ pub(crate) struct Session {
     cluster: ClusterName,
     accepted: Option<Accepted>,
     content: Content,
+    /// What it was to run last: the next is made of it.
+    viewed: Option<Viewed>,
     generation: u64,
     /// Verified objects that are not known to be stored, with the first adoption they can be part of.
     unsaved: BTreeMap<ObjectHash, (u64, Frame)>,
@@ -106,6 +108,7 @@ impl Session {
             cluster,
             accepted,
             content: Content::default(),
+            viewed: None,
             generation: 0,
             unsaved: BTreeMap::new(),
             pending: None,
@@ -116,25 +119,23 @@ impl Session {
 
     /// Takes the stored snapshot; answers which bundles belong to it.
     pub(crate) fn restore_snapshot(&mut self, hash: ObjectHash, zstd: Bytes) -> Result<Vec<ObjectHash>, object::Bad> {
-        let (_, content) = object::verify(hash, zstd)?;
-        let snapshot = object::snapshot(hash, &content)?;
-        let bundles: BTreeSet<_> = snapshot.components.values().copied().collect();
-        self.content.snapshot = Some((hash, snapshot));
-        Ok(bundles.into_iter().collect())
+        let (_, bytes) = object::verify(hash, zstd)?;
+        self.content = Content::default().followed_by(hash, bytes, &self.content)?;
+        Ok(self.content.lacking().keys().copied().collect())
     }
 
     /// Takes a stored bundle of it.
     pub(crate) fn restore_bundle(&mut self, hash: ObjectHash, zstd: Bytes) -> Result<(), object::Bad> {
         let (_, content) = object::verify(hash, zstd)?;
         let bundle = object::bundle(hash, &content, None)?;
-        self.content.bundles.insert(hash, bundle);
-        Ok(())
+        self.content.put(hash, bundle)
     }
 
     /// What to run of what was restored; `None` when something is missing.
     pub(crate) fn restored(&self) -> Option<Arc<View>> {
-        let accepted = self.accepted.as_ref()?;
-        self.content.view(&accepted.facts()).map(Arc::new)
+        let facts = self.accepted.as_ref()?.facts();
+        let viewed = self.content.view(facts, self.viewed.as_ref())?;
+        Some(viewed.view())
     }
 
     /// What was accepted last.
@@ -165,12 +166,6 @@ impl Session {
         self.unsaved.retain(|_, (first, _)| *first > generation);
     }
 
-    /// What is accepted, and what is on its way.
-    fn contents(&self) -> impl Iterator<Item = &Content> {
-        let pending = self.pending.as_ref().map(|pending| &pending.content);
-        iter::once(&self.content).chain(pending)
-    }
-
     /// First message of a new stream.
     pub(crate) fn hello(&mut self, agent_version: &str) -> v1::Hello {
         (self.welcome, self.inquiry) = (None, None);
@@ -180,16 +175,23 @@ impl Session {
         }
         // The snapshots come first: they are what the server can make deltas from. What is not named may be sent though
         // it is held; nothing of it is asked for.
-        let snapshots: BTreeSet<_> = self.contents().filter_map(Content::snapshot_hash).collect();
-        let bundles: BTreeSet<_> = self.contents().flat_map(|content| content.bundles.keys()).collect();
-        let held = snapshots.iter().chain(bundles).take(proto::MAX_HELD);
+        let pending = self.pending.as_ref().map(|pending| &pending.content);
+        let snapshots = [Some(&self.content), pending].map(|content| content.and_then(Content::snapshot_hash));
+        let coming = pending.into_iter().flat_map(Content::hashes);
+        let others = self
+            .content
+            .hashes()
+            .chain(coming.filter(|hash| !self.content.holds(hash)));
+        let others = others.filter(|hash| !snapshots.contains(&Some(*hash)));
+        let snapshots: BTreeSet<_> = snapshots.into_iter().flatten().collect();
+        let held = snapshots.iter().copied().chain(others).take(proto::MAX_HELD);
         v1::Hello {
             agent_version: agent_version.to_owned(),
             sequence: self
                 .accepted
                 .as_ref()
                 .map_or(0, |accepted| accepted.directive().sequence),
-            held: held.map(proto::to_hash).collect(),
+            held: held.map(|hash| proto::to_hash(&hash)).collect(),
             answers_probes: true,
             takes_deltas: true,
         }
@@ -266,13 +268,14 @@ impl Session {
         let packed = message.objects.into_iter().map(Packed::read);
         let packed = packed.collect::<Result<_, _>>().map_err(malformed)?;
         // Whatever an older directive still waited for is not needed, but may be part of this one as well.
-        let content = self.pending.take().map(|pending| pending.content).unwrap_or_default();
+        let content = self.pending.take().map(|pending| pending.content);
+        let content = content.unwrap_or_else(|| self.content.clone());
         self.pending = Some(Pending {
             directive,
             document,
             content,
             packed,
-            wanted: BTreeMap::new(),
+            wanted: BTreeSet::new(),
             whole: BTreeSet::new(),
         });
         self.proceed()
@@ -311,7 +314,7 @@ impl Session {
         let Pending {
             directive,
             document,
-            mut content,
+            content,
             ..
         } = self.pending.take()?;
         let record = self.welcome.clone()?;
@@ -338,19 +341,13 @@ impl Session {
             orders: record.orders,
         };
         let changed = running != before.as_ref().and_then(|accepted| accepted.running)
-            || self.content.snapshot.as_ref().map(|(hash, _)| *hash) != running
+            || self.content.snapshot_hash() != running
             || before.as_ref().map(Accepted::facts) != Some(after.facts());
         let same = before.as_ref() == Some(&after);
-        // Equal snapshots may still have lacked a bundle that has come now.
-        let filled = !content.bundles.is_empty();
+        let mut filled = false;
         if directive.snapshot.is_some() {
-            let needed: BTreeSet<_> = content
-                .snapshot
-                .iter()
-                .flat_map(|(_, snapshot)| snapshot.components.values().copied())
-                .collect();
-            content.bundles.append(&mut self.content.bundles);
-            content.bundles.retain(|hash, _| needed.contains(hash));
+            // Equal snapshots may still have lacked a bundle that has come now.
+            filled = !self.content.lacking().is_empty();
             self.content = content;
         }
         self.accepted = Some(after);
@@ -362,10 +359,10 @@ impl Session {
 
     fn adoption(&mut self, changed: bool) -> Option<Action> {
         let accepted = self.accepted.clone()?;
-        let keep: BTreeSet<_> = self.content.hashes().collect();
-        self.unsaved.retain(|hash, _| keep.contains(hash));
+        self.unsaved.retain(|hash, _| self.content.holds(hash));
         let view = if changed {
-            self.content.view(&accepted.facts()).map(Arc::new)
+            self.viewed = self.content.view(accepted.facts(), self.viewed.as_ref());
+            self.viewed.as_ref().map(Viewed::view)
         } else {
             None
         };
@@ -376,7 +373,7 @@ impl Session {
             view,
             generation: self.generation,
             unsaved,
-            keep,
+            keep: self.content.clone(),
         })))
     }
 }

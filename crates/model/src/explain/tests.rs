@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     render::Held,
-    view::{Collision, ComponentView},
+    view::{Collision, ComponentView, ComponentViews},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -50,7 +50,7 @@ fn view(held: &[&str]) -> View {
         held: held.collect(),
     };
     View {
-        components: [(component(), shop)].into(),
+        components: ComponentViews::unit(component(), shop.into()),
         collisions: Vec::new(),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use imbl::OrdMap;
+
 use super::*;
 
 /// A line of snapshots.
@@ -17,10 +19,10 @@ pub struct Channel {
     /// What that snapshot holds.
     pub components: Components,
     /// Who last set each component: what a push that comes too late is told.
-    pub setters: BTreeMap<ComponentName, Setter>,
+    pub setters: OrdMap<ComponentName, Setter>,
     /// The highest schema epoch that each component declared. Kept when it is removed: what it wrote may be there.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub epochs: BTreeMap<ComponentName, u64>,
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub epochs: OrdMap<ComponentName, u64>,
     /// The last pushes that carried a key: one that is repeated is answered as it was the first time.
     #[serde(default, skip_serializing_if = "Recent::is_empty")]
     pub recent: Recent,

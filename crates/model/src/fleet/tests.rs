@@ -163,7 +163,10 @@ fn push_moves_the_channel_and_its_directive() {
     let after = log.fleet.directive(&"prod".parse().unwrap()).unwrap();
     assert!(after.sequence > before.sequence);
     assert_eq!(after.snapshot, log.prod().snapshot);
-    assert_eq!(log.prod().components[&"shop".parse().unwrap()], bundle("1").unwrap());
+    assert_eq!(
+        log.prod().components[&"shop".parse::<ComponentName>().unwrap()],
+        bundle("1").unwrap()
+    );
 }
 
 #[test]

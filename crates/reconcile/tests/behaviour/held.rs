@@ -11,10 +11,7 @@ use crate::rig::*;
 fn holding(view: &Arc<View>, object: &serde_json::Value) -> Arc<View> {
     let manifest = Manifest::new(object.clone(), "default").expect("a good manifest");
     let mut view = View::clone(view);
-    let component = view
-        .components
-        .get_mut(&"shop".parse().expect("a component's name"))
-        .expect("the view has it");
+    let component = view.components.get_mut(&named("shop")).expect("the view has it");
     component.version = ObjectHash::of(b"another cluster's facts");
     component.held.push(Held {
         id: manifest.id().clone(),

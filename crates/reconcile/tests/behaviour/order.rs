@@ -241,8 +241,7 @@ async fn later_waves_are_pruned_before_earlier_ones() {
 /// The view, with a component that depends on another.
 fn depending(view: &Arc<View>, component: &str, on: &str) -> Arc<View> {
     let mut view = (**view).clone();
-    let name = component.parse().expect("a name");
-    let found: &mut ComponentView = view.components.get_mut(&name).expect("it is there");
+    let found: &mut ComponentView = view.components.get_mut(&named(component)).expect("it is there");
     found.spec = Arc::new(Spec {
         depends_on: [on.parse().expect("a name")].into(),
         ..Spec::default()

@@ -6,6 +6,7 @@ use driftless_model::{
     bundle::Spec,
     hash::ObjectHash,
     manifest::Manifest,
+    name::ComponentName,
     orders::{Consent, Orders},
     status::{ComponentStatus, Problem, PruneBlocked},
     view::{ComponentView, View},
@@ -115,6 +116,10 @@ pub(crate) fn is_converged(report: &Report, view: &View) -> bool {
         })
 }
 
+pub(crate) fn named(component: &str) -> ComponentName {
+    component.parse().expect("a component's name")
+}
+
 /// A view of some components and their objects.
 pub(crate) fn view(components: &[(&str, &[Value])]) -> Arc<View> {
     let components = components.iter().map(|(name, objects)| {
@@ -127,7 +132,7 @@ pub(crate) fn view(components: &[(&str, &[Value])]) -> Arc<View> {
         let bytes: Vec<_> = manifests.iter().map(Manifest::canonical).collect();
         let bundle = ObjectHash::of(&bytes.concat());
         (
-            name.parse().expect("a component's name"),
+            named(name),
             ComponentView {
                 bundle,
                 version: bundle,
@@ -146,7 +151,9 @@ pub(crate) fn view(components: &[(&str, &[Value])]) -> Arc<View> {
 /// The same view with components kept otherwise.
 pub(crate) fn kept(view: &View, spec: impl Fn(&mut Spec)) -> Arc<View> {
     let mut view = view.clone();
-    for component in view.components.values_mut() {
+    let names: Vec<_> = view.components.keys().cloned().collect();
+    for name in names {
+        let component = &mut **view.components.get_mut(&name).expect("the view has it");
         spec(Arc::make_mut(&mut component.spec));
         // As a bundle's name changes with its header.
         let header = serde_json::to_vec(&*component.spec).expect("a header is JSON");
@@ -159,10 +166,7 @@ pub(crate) fn kept(view: &View, spec: impl Fn(&mut Spec)) -> Arc<View> {
 /// The same view, in which a component is to be kept otherwise.
 pub(crate) fn keeping(view: &Arc<View>, component: &str, change: impl FnOnce(&mut Spec)) -> Arc<View> {
     let mut view = View::clone(view);
-    let component = view
-        .components
-        .get_mut(&component.parse().expect("a name"))
-        .expect("the view has it");
+    let component = view.components.get_mut(&named(component)).expect("the view has it");
     let spec = Arc::make_mut(&mut component.spec);
     change(spec);
     let text = serde_json::to_string(spec).expect("a spec is JSON");

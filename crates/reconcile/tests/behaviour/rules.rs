@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use driftless_model::{
-    bundle::{HealthRule, Spec},
-    status::Health,
-    view::View,
-};
+use driftless_model::{bundle::HealthRule, status::Health, view::View};
 use serde_json::json;
 
 use crate::rig::*;
@@ -14,21 +10,13 @@ use crate::rig::*;
 /// The widget, and when it is healthy.
 fn ruled(healthy: &str) -> Arc<View> {
     let objects = [namespace("shop"), definition(), widget("w")];
-    let mut view = (*view(&[("shop", &objects)])).clone();
-    for component in view.components.values_mut() {
-        let rule = HealthRule {
-            group: "example.com".to_owned(),
-            kind: "Widget".to_owned(),
-            healthy: healthy.to_owned(),
-            failed: Some("has(self.status) && self.status.phase == 'Broken'".to_owned()),
-        };
-        component.spec = Arc::new(Spec {
-            health: vec![rule],
-            ..Spec::default()
-        });
-        component.version = driftless_model::hash::ObjectHash::of(healthy.as_bytes());
-    }
-    Arc::new(view)
+    let rule = HealthRule {
+        group: "example.com".to_owned(),
+        kind: "Widget".to_owned(),
+        healthy: healthy.to_owned(),
+        failed: Some("has(self.status) && self.status.phase == 'Broken'".to_owned()),
+    };
+    keeping(&view(&[("shop", &objects)]), "shop", |spec| spec.health = vec![rule])
 }
 
 #[tokio::test(start_paused = true)]

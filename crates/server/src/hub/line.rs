@@ -1,12 +1,16 @@
-//! What one stream is told besides its channel's orders: that its cluster's record has changed, a question to its agent,
-//! or that it is over. The hub speaks, the stream listens.
+//! What one stream is told: that its channel's orders or its cluster's record have changed, a question to its agent, or
+//! that it is over. The hub speaks, the stream listens.
 //!
-//! There is one for each agent, so it holds next to nothing: the record itself is in the fleet state, for all.
+//! There is one for each agent, so it holds next to nothing: record and orders themselves are held once, for all.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    future::poll_fn,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
 
 use driftless_proto::v1;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 /// A question to an agent.
 pub(crate) struct Ask {
@@ -16,72 +20,101 @@ pub(crate) struct Ask {
 
 /// What a stream hears.
 pub(crate) enum News {
+    /// The server stops.
+    Stop,
     /// The cluster left the fleet, or a newer stream of it took over.
     Over,
     /// Its record may have changed.
     Record,
+    /// Its channel has newer orders.
+    Orders,
     /// Something to ask its agent.
     Ask(Box<Ask>),
 }
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Line {
-    untold: Mutex<Untold>,
-    rings: Notify,
-}
+pub(crate) struct Line(Mutex<Untold>);
 
 #[derive(Default)]
 struct Untold {
+    is_stopping: bool,
     is_over: bool,
-    is_changed: bool,
+    has_record: bool,
+    has_orders: bool,
     ask: Option<Box<Ask>>,
+    /// Who waits to hear it.
+    listener: Option<Waker>,
 }
 
 impl Line {
-    /// The next thing there is to hear. Nothing is lost by giving up waiting for it.
-    pub(crate) async fn next(&self) -> News {
-        loop {
-            if let Some(news) = self.lock().take() {
-                return news;
-            }
-            self.rings.notified().await;
+    /// The next thing there is to hear, for one listener. Nothing is lost by giving up waiting for it.
+    pub(crate) fn next(&self) -> impl Future<Output = News> + '_ {
+        poll_fn(|context| self.poll_next(context))
+    }
+
+    fn poll_next(&self, context: &mut Context<'_>) -> Poll<News> {
+        let mut untold = self.lock();
+        if let Some(news) = untold.take() {
+            return Poll::Ready(news);
         }
+        match &untold.listener {
+            Some(listener) if listener.will_wake(context.waker()) => {}
+            _ => untold.listener = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn stop(&self) {
+        self.tell(|untold| untold.is_stopping = true);
     }
 
     pub(super) fn end(&self) {
-        self.lock().is_over = true;
-        self.rings.notify_one();
+        self.tell(|untold| untold.is_over = true);
     }
 
     pub(super) fn record_changed(&self) {
-        self.lock().is_changed = true;
-        self.rings.notify_one();
+        self.tell(|untold| untold.has_record = true);
+    }
+
+    pub(super) fn orders_changed(&self) {
+        self.tell(|untold| untold.has_orders = true);
     }
 
     /// Gives the question back when the one before was not heard yet.
     pub(super) fn ask(&self, ask: Box<Ask>) -> Result<(), Box<Ask>> {
-        let mut untold = self.lock();
-        if untold.ask.is_some() {
+        if self.lock().ask.is_some() {
             return Err(ask);
         }
-        untold.ask = Some(ask);
-        drop(untold);
-        self.rings.notify_one();
+        self.tell(|untold| untold.ask = Some(ask));
         Ok(())
     }
 
+    fn tell(&self, what: impl FnOnce(&mut Untold)) {
+        let mut untold = self.lock();
+        what(&mut untold);
+        let listener = untold.listener.take();
+        drop(untold);
+        if let Some(listener) = listener {
+            listener.wake();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Untold> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Untold {
     fn take(&mut self) -> Option<News> {
-        if self.is_over {
+        if self.is_stopping {
+            Some(News::Stop)
+        } else if self.is_over {
             Some(News::Over)
-        } else if std::mem::take(&mut self.is_changed) {
+        } else if std::mem::take(&mut self.has_record) {
             Some(News::Record)
+        } else if std::mem::take(&mut self.has_orders) {
+            Some(News::Orders)
         } else {
             self.ask.take().map(News::Ask)
         }
@@ -109,15 +142,19 @@ mod tests {
         assert!(line.next().now_or_never().is_none());
         assert!(line.ask(ask(1)).is_ok());
         assert!(line.ask(ask(2)).is_err(), "one at a time");
+        line.orders_changed();
         line.record_changed();
         line.record_changed();
         assert!(matches!(line.next().await, News::Record));
+        assert!(matches!(line.next().await, News::Orders));
         assert!(matches!(line.next().await, News::Ask(ask) if ask.probe.id == 1));
         assert!(line.next().now_or_never().is_none());
         assert!(line.ask(ask(3)).is_ok());
         line.end();
         assert!(matches!(line.next().await, News::Over));
         assert!(matches!(line.next().await, News::Over));
+        line.stop();
+        assert!(matches!(line.next().await, News::Stop));
     }
 
     #[tokio::test]

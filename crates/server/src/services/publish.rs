@@ -22,7 +22,7 @@ use driftless_model::{
     fleet::{self, Expected, Intent},
     hash::ObjectHash,
     name::{ChannelName, ComponentName},
-    snapshot::{Provenance, Snapshot},
+    snapshot::{Components, Provenance, Snapshot},
 };
 use driftless_proto::{hash, to_hash, v1};
 use driftless_store::{Error as StoreError, Upload};
@@ -279,7 +279,7 @@ impl Service {
             None => None,
             Some(parent) if parent.is_empty() => Some(Expected {
                 parent: None,
-                components: BTreeMap::new(),
+                components: Components::new(),
             }),
             Some(parent) => Some(self.expected(&channel, hash("expected_parent", parent)?).await?),
         };
@@ -369,7 +369,7 @@ impl Service {
         // What is as pushed already was not looked at: should it be another by then, it has to be.
         let same = components
             .iter()
-            .filter(|(component, bundle)| known.get(component) == bundle.as_ref());
+            .filter(|(component, bundle)| known.get(*component) == bundle.as_ref());
         taken
             .relied
             .extend(same.map(|(component, bundle)| (component.clone(), *bundle)));

@@ -223,17 +223,19 @@ impl Greeting {
             id,
         };
         // Again, now that the hub tells of changes: one in between would be missed.
+        if stopping.is_cancelled() {
+            return Err(Failure::Stopping);
+        }
         let state = self.core.state();
         let (_, record) = self.certificate.cluster(&state.fleet)?;
         self.core.table.connected(&self.name, id, (self.core.clock)());
         tracing::debug!(cluster = %self.name, version = hello.agent_version, sequence = hello.sequence, "agent connected");
         let welcome = agent::welcome(&self.name, record);
         let agent = Agent {
-            stopping: Box::pin(self.core.stopping.clone().cancelled_owned()),
             open,
             certificate: self.certificate,
             inbound: self.inbound,
-            orders: self.core.hub.orders(&record.channel),
+            orders: self.core.hub.orders(&record.channel, id, &line),
             channel: record.channel.clone(),
             told: welcome.hash(),
             line,

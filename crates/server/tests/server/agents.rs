@@ -38,7 +38,7 @@ async fn agent_is_told_its_record_and_every_newer_directive() {
     let inline: Vec<_> = message.objects.iter().map(|object| object.hash.clone()).collect();
     assert_eq!(inline, [pushed.snapshot, wire(shop.hash())]);
     let snapshot = Snapshot::decode(&zstd::decode_all(&message.objects[0].zstd[..]).unwrap()).unwrap();
-    assert_eq!(snapshot.components[&"shop".parse().unwrap()], shop.hash());
+    assert_eq!(snapshot.components[&shop.component], shop.hash());
     assert_eq!(zstd::decode_all(&message.objects[1].zstd[..]).unwrap(), shop.encode());
 
     // Of the next push only what is new.

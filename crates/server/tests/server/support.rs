@@ -1,6 +1,6 @@
 //! A server in this process, and callers of every kind.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use bytes::Bytes;
 use driftless_model::{bundle::Bundle, hash::ObjectHash, manifest::Manifest, snapshot::Components};
@@ -409,5 +409,5 @@ pub(crate) fn components(bundles: &[&Bundle]) -> Components {
     bundles
         .iter()
         .map(|bundle| (bundle.component.clone(), bundle.hash()))
-        .collect::<BTreeMap<_, _>>()
+        .collect()
 }

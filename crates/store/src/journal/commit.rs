@@ -2,14 +2,14 @@
 //!
 //! What an entry will say is worked out by [`Plan::new`], a pure function of the state, the intents and the time.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use driftless_model::{
     event::Event,
     fleet::{Append, Decision, Fleet, Intent, Refusal},
+    hash::ObjectHash,
     journal::Entry,
-    snapshot::Encoded,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Clock, Outcome, Pending, Settings, State, checkpoint, follow};
+use super::{Clock, Coming, Outcome, Pending, Settings, State, checkpoint, follow};
 use crate::{
     bucket::{Bucket, Put},
     error::{Cause, Error},
@@ -34,6 +34,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 const CONCURRENCY: usize = 128;
 
 type Answer = Result<Outcome, Error>;
+
+/// Who is told of what is coming.
+type Listener = Box<dyn Fn(Coming) + Send>;
 
 /// The writer and follower of one process. Somebody has to [`run`](Task::run) it.
 pub struct Task {
@@ -49,6 +52,7 @@ pub struct Task {
     checkpoints: JoinSet<()>,
     /// The newest checkpoint that was read or begun.
     checkpoint: u64,
+    listener: Option<Listener>,
 }
 
 /// The task's ends of what handles hold.
@@ -92,7 +96,15 @@ impl Task {
             paces,
             checkpoints: JoinSet::new(),
             checkpoint,
+            listener: None,
         }
+    }
+
+    /// Has `listener` told what channels are about to be at, while that waits for the bucket. It must not block.
+    #[must_use]
+    pub fn telling(mut self, listener: impl Fn(Coming) + Send + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
     }
 
     /// Writes and follows until `stop`; then carries out what is still waiting, and ends.
@@ -191,6 +203,9 @@ impl Task {
             debug_assert_eq!(read, entry);
             let next = State { tip, fleet: plan.fleet };
             debug_assert!(folds_to(&state, &bytes, &next), "deciding and folding differ");
+            if let Some(tell) = &self.listener {
+                coming(&state.fleet, &next.fleet, &plan.snapshots).for_each(tell);
+            }
             self.put_snapshots(&plan.snapshots).await?;
             match self.append(entry.seq, &bytes).await? {
                 None => {
@@ -237,13 +252,13 @@ impl Task {
     }
 
     /// Stores what the events name, before an entry names it.
-    async fn put_snapshots(&mut self, snapshots: &[Encoded]) -> Result<(), Error> {
+    async fn put_snapshots(&mut self, snapshots: &BTreeMap<ObjectHash, Bytes>) -> Result<(), Error> {
         let mut attempt = 0;
         loop {
             // Collected, since the compiler cannot tell that a stream over the closure is `Send`.
             let puts: Vec<_> = snapshots
                 .iter()
-                .map(|snapshot| self.bucket.put_snapshot(snapshot))
+                .map(|(hash, bytes)| self.bucket.put_snapshot(*hash, bytes))
                 .collect();
             let stored = stream::iter(puts)
                 .buffer_unordered(CONCURRENCY)
@@ -304,7 +319,7 @@ fn folds_to(state: &State, bytes: &[u8], next: &State) -> bool {
 struct Plan {
     time: Timestamp,
     events: Vec<Event>,
-    snapshots: Vec<Encoded>,
+    snapshots: BTreeMap<ObjectHash, Bytes>,
     answers: Vec<Answer>,
     /// The state after the entry: to decide on the events one by one is to fold them.
     fleet: Fleet,
@@ -318,15 +333,16 @@ impl Plan {
             fleet: state.fleet.clone(),
             time,
             events: Vec::new(),
-            snapshots: Vec::new(),
+            snapshots: BTreeMap::new(),
             answers: Vec::new(),
         };
         for intent in intents {
             let answer = match plan.fleet.carry_out(intent, seq, time) {
                 Ok(Decision::Append(append)) => {
                     let Append { event, snapshot } = *append;
-                    let hash = snapshot.as_ref().map(Encoded::hash);
-                    plan.snapshots.extend(snapshot);
+                    let hash = snapshot.as_ref().map(|snapshot| snapshot.hash());
+                    let stored = snapshot.map(|snapshot| (snapshot.hash(), snapshot.into_bytes().into()));
+                    plan.snapshots.extend(stored);
                     plan.events.push(event.clone());
                     Ok(Outcome {
                         seq,
@@ -361,4 +377,18 @@ impl Plan {
         }
         plan
     }
+}
+
+/// What channels of `before` will be at in `next`: one of the snapshots that are about to be stored.
+fn coming(before: &Fleet, next: &Fleet, snapshots: &BTreeMap<ObjectHash, Bytes>) -> impl Iterator<Item = Coming> {
+    next.channels.iter().filter_map(|(name, channel)| {
+        let snapshot = channel.snapshot?;
+        let bytes = snapshots.get(&snapshot)?;
+        Some(Coming {
+            channel: name.clone(),
+            before: before.channels.get(name).and_then(|channel| channel.snapshot),
+            snapshot,
+            bytes: bytes.clone(),
+        })
+    })
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use driftless_model::{event::Event, fleet::Expected, hash::ObjectHash};
+use driftless_model::{event::Event, fleet::Expected, hash::ObjectHash, name::ComponentName};
 use driftless_store::{Bucket, Error, journal::Settings, verify};
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
@@ -159,7 +159,10 @@ async fn snapshot_is_stored_and_readable_when_the_push_is_answered() {
         .unwrap();
     let snapshot = outcome.snapshot.unwrap();
     let stored = driftless_model::snapshot::Snapshot::decode(&bucket.object(&snapshot).await.unwrap()).unwrap();
-    assert_eq!(stored.components[&"shop".parse().unwrap()], ObjectHash::of(b"x"));
+    assert_eq!(
+        stored.components[&"shop".parse::<ComponentName>().unwrap()],
+        ObjectHash::of(b"x")
+    );
     let state = running.journal.state().borrow().clone();
     assert_eq!(state.fleet.channels[&"prod".parse().unwrap()].snapshot, Some(snapshot));
     assert_eq!((outcome.seq, state.tip.seq), (2, 2));

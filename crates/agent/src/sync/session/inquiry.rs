@@ -65,13 +65,13 @@ impl Session {
             (Err(error), _) => return vec![Action::Answer(failure(id, error))],
             (_, Err(error)) => return vec![Action::Answer(failure(id, error))],
         };
-        let held = self.content.snapshot.iter().find(|(held, _)| *held == hash);
+        let held = self.content.snapshot().filter(|_| self.content.is_of(hash));
         self.inquiry = Some(Inquiry {
             id,
             only,
             within: Duration::from_secs(probe.deadline_seconds.into()).min(LONGEST),
             hash,
-            snapshot: held.map(|(_, snapshot)| snapshot.clone()),
+            snapshot: held.cloned(),
             bundles: BTreeMap::new(),
             wanted: BTreeSet::new(),
         });
@@ -109,8 +109,8 @@ impl Session {
         let Some(inquiry) = &mut self.inquiry else {
             return Vec::new();
         };
-        let (held, own) = (&self.content.bundles, &inquiry.bundles);
-        let find = |hash: &ObjectHash| own.get(hash).or_else(|| held.get(hash));
+        let (held, own) = (&self.content, &inquiry.bundles);
+        let find = |hash: &ObjectHash| own.get(hash).or_else(|| held.bundle(hash));
         let missing: BTreeSet<_> = match &inquiry.snapshot {
             None => [inquiry.hash].into(),
             Some(snapshot) => {
@@ -149,7 +149,7 @@ impl Inquiry {
         let verified = held.verify(hash, packed)?;
         let (_, content) = verified.ok_or_else(|| Bad::Compression(hash.short()))?;
         if hash == self.hash {
-            self.snapshot = Some(object::snapshot(hash, &content)?);
+            self.snapshot = Some(object::snapshot(hash, &content, None)?);
         } else {
             self.bundles.insert(hash, object::bundle(hash, &content, None)?);
         }

@@ -21,11 +21,12 @@ const ASKED: usize = 4096;
 pub(super) struct Pending {
     pub(super) directive: Directive,
     pub(super) document: String,
+    /// What is here of the snapshot that it names, once that is here itself; until then, of one before it.
     pub(super) content: Content,
     /// Came with the directive or later, not verified.
     pub(super) packed: BTreeMap<ObjectHash, Packed>,
-    /// Asked for, each bundle with a component that it is for.
-    pub(super) wanted: BTreeMap<ObjectHash, Option<ComponentName>>,
+    /// Asked for.
+    pub(super) wanted: BTreeSet<ObjectHash>,
     /// Came as deltas that made something else: these are asked for whole.
     pub(super) whole: BTreeSet<ObjectHash>,
 }
@@ -57,9 +58,9 @@ impl Session {
             return Ok(inquired);
         };
         // Not asked for, or asked for by a directive that was overtaken.
-        let Some(component) = pending.wanted.remove(&hash) else {
+        if !pending.wanted.remove(&hash) {
             return Ok(inquired);
-        };
+        }
         if packed.zstd.is_empty() {
             return Err(Refusal::Missing(hash.short()));
         }
@@ -74,8 +75,8 @@ impl Session {
         let last_wanted = pending.wanted.is_empty();
         pending.packed.insert(hash, packed);
         // As it comes: thousands may be on their way, and the rest of them is not looked at each time.
-        if let Some(component) = component {
-            self.verify_bundle(&component, hash)?;
+        if pending.content.lacking().contains_key(&hash) {
+            self.verify_bundle(hash)?;
         }
         let mut actions = if last_wanted { self.proceed()? } else { Vec::new() };
         actions.extend(inquired);
@@ -91,48 +92,42 @@ impl Session {
         let Some(wanted) = pending.directive.snapshot else {
             return Ok(());
         };
-        let is_here = |content: &Content| content.snapshot.as_ref().is_some_and(|(hash, _)| *hash == wanted);
-        if is_here(&self.content) {
-            pending.content.snapshot.clone_from(&self.content.snapshot);
-        } else if !is_here(&pending.content) {
-            pending.content.snapshot = None;
-            if let Some((frame, content)) = pending.take(wanted, &self.content)? {
-                pending.content.snapshot = Some((wanted, object::snapshot(wanted, &content)?));
+        if !pending.content.is_of(wanted) {
+            if self.content.is_of(wanted) {
+                let mut content = self.content.clone();
+                content.fill_from(&pending.content)?;
+                pending.content = content;
+            } else if let Some((frame, bytes)) = pending.take(wanted, &self.content)? {
+                pending.content = pending.content.followed_by(wanted, bytes, &self.content)?;
                 self.unsaved.insert(wanted, (self.generation + 1, frame));
+            } else {
+                return Ok(());
             }
         }
-        let Some((_, snapshot)) = &pending.content.snapshot else {
-            return Ok(());
-        };
-        let is_new = |hash: &ObjectHash| {
-            pending.packed.contains_key(hash)
-                && !pending.content.bundles.contains_key(hash)
-                && !self.content.bundles.contains_key(hash)
-        };
-        let needed: BTreeSet<_> = snapshot.components.values().copied().collect();
-        let came = snapshot.components.iter().filter(|(_, hash)| is_new(hash));
-        let came: Vec<_> = came.map(|(component, hash)| (component.clone(), *hash)).collect();
-        for (component, hash) in came {
-            self.verify_bundle(&component, hash)?;
+        let lacking = pending.content.lacking();
+        let came = pending.packed.keys().copied().filter(|hash| lacking.contains_key(hash));
+        for hash in came.collect::<Vec<_>>() {
+            self.verify_bundle(hash)?;
         }
-        let Some(pending) = &mut self.pending else {
+        // What only overtaken directives needed must not pile up.
+        let Some(pending) = &self.pending else {
             return Ok(());
         };
-        // What only overtaken directives needed must not pile up.
-        pending.content.bundles.retain(|hash, _| needed.contains(hash));
-        let kept: BTreeSet<_> = self.content.hashes().chain(pending.content.hashes()).collect();
-        self.unsaved.retain(|hash, _| kept.contains(hash));
+        self.unsaved
+            .retain(|hash, _| self.content.holds(hash) || pending.content.holds(hash));
         Ok(())
     }
 
     /// Verifies and decodes what came as `hash`, which a component of the pending snapshot is to run as.
-    fn verify_bundle(&mut self, component: &ComponentName, hash: ObjectHash) -> Result<(), Refusal> {
+    fn verify_bundle(&mut self, hash: ObjectHash) -> Result<(), Refusal> {
         let Some(pending) = &mut self.pending else {
             return Ok(());
         };
         if let Some((frame, content)) = pending.take(hash, &self.content)? {
-            let bundle = object::bundle(hash, &content, self.content.of(component))?;
-            pending.content.bundles.insert(hash, bundle);
+            let component = pending.content.lacking().get(&hash);
+            let earlier = component.and_then(|component| self.content.of(component));
+            let bundle = object::bundle(hash, &content, earlier)?;
+            pending.content.put(hash, bundle)?;
             self.unsaved.insert(hash, (self.generation + 1, frame));
         }
         Ok(())
@@ -144,17 +139,15 @@ impl Session {
         let Some(pending) = &mut self.pending else {
             return Ok(Vec::new());
         };
-        let wanted: BTreeMap<_, _> = match (pending.directive.snapshot, &pending.content.snapshot) {
-            (None, _) => BTreeMap::new(),
-            (Some(_), Some((_, snapshot))) => {
-                let lacks = |hash: &ObjectHash| {
-                    !pending.content.bundles.contains_key(hash) && !self.content.bundles.contains_key(hash)
-                };
-                let lacking = snapshot.components.iter().filter(|(_, hash)| lacks(hash));
-                let lacking = lacking.map(|(component, hash)| (*hash, Some(component.clone())));
-                lacking.take(ASKED).collect()
+        let wanted: BTreeMap<_, _> = match pending.directive.snapshot {
+            None => BTreeMap::new(),
+            Some(hash) if !pending.content.is_of(hash) => [(hash, None)].into(),
+            Some(_) => {
+                let lacking = pending.content.lacking().iter().take(ASKED);
+                lacking
+                    .map(|(hash, component)| (*hash, Some(component.clone())))
+                    .collect()
             }
-            (Some(hash), None) => [(hash, None)].into(),
         };
         if wanted.is_empty() {
             return Ok(self.accept().into_iter().collect());
@@ -168,7 +161,7 @@ impl Session {
             base: base(component).filter(|_| !pending.whole.contains(hash)),
         });
         let asked: Vec<_> = asked.collect();
-        pending.wanted = wanted;
+        pending.wanted = wanted.into_keys().collect();
         Ok(asked.chunks(WANT).map(|chunk| Action::Want(chunk.to_vec())).collect())
     }
 }

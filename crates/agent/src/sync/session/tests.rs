@@ -4,7 +4,7 @@ use driftless_model::{
     bundle::Bundle,
     manifest::Manifest,
     name::Labels,
-    snapshot::{self, Provenance, Snapshot},
+    snapshot::{self, Components, Provenance, Snapshot},
 };
 use serde_json::json;
 
@@ -104,6 +104,10 @@ fn adopted(actions: Vec<Action>) -> Adoption {
     adoptions.next().expect("it is adopted")
 }
 
+fn kept(content: &Content) -> BTreeSet<ObjectHash> {
+    content.hashes().collect()
+}
+
 fn names(view: &View) -> Vec<String> {
     let manifests = view.components.values().flat_map(|component| &component.manifests);
     manifests.map(|manifest| manifest.id().name.clone()).collect()
@@ -130,7 +134,7 @@ fn inline_objects_make_a_view_without_asking() {
     let adoption = adopted(session.receive(message).unwrap());
     assert_eq!(names(&adoption.view.unwrap()), ["a", "b"]);
     assert_eq!(adoption.unsaved.len(), 2);
-    assert_eq!(adoption.keep, [snap.hash(), shop.hash()].into());
+    assert_eq!(kept(&adoption.keep), [snap.hash(), shop.hash()].into());
     assert_eq!(adoption.accepted.running, Some(snap.hash()));
 }
 
@@ -310,8 +314,63 @@ fn directive_without_snapshot_changes_nothing() {
         adoption.accepted.running,
         Some(snapshot(&[&bundle("shop", &["a"])]).hash())
     );
-    assert_eq!(adoption.keep.len(), 2);
+    assert_eq!(kept(&adoption.keep).len(), 2);
     assert_eq!(session.hello("test").sequence, 6);
+}
+
+/// Removals, returns and changes, told in one step or overtaken on the way: what is held is what the last one names.
+#[test]
+fn one_directive_after_the_other_leaves_what_the_last_one_names() {
+    let [shop, later] = [bundle("shop", &["a"]), bundle("shop", &["a", "b"])];
+    let [cart, news] = [bundle("cart", &["c"]), bundle("news", &["n"])];
+    let rounds: [&[&Bundle]; 6] = [
+        &[&shop, &cart],
+        &[&later, &cart, &news],
+        &[&news],
+        &[],
+        &[&shop, &news],
+        &[&shop, &cart, &news],
+    ];
+    let mut session = welcomed();
+    for (sequence, bundles) in (5..).zip(rounds) {
+        let snap = snapshot(bundles);
+        // Overtaken while it waits for a bundle.
+        let other = snapshot(&[&shop, &bundle("never", &["x"])]);
+        let waiting = directive("prod", sequence, Some(&other), &[&other.encode(), &shop.encode()]);
+        assert!(!wanted(&session.receive(waiting).unwrap()).is_empty());
+        let mut inline = vec![snap.encode()];
+        inline.extend(bundles.iter().map(|bundle| bundle.encode()));
+        let inline: Vec<_> = inline.iter().map(Vec::as_slice).collect();
+        let actions = session
+            .receive(directive("prod", sequence, Some(&snap), &inline))
+            .unwrap();
+        let adoption = adopted(actions);
+        let expected = bundles.iter().map(|bundle| bundle.hash()).chain([snap.hash()]);
+        assert_eq!(kept(&adoption.keep), expected.collect());
+        let objects = bundles.iter().flat_map(|bundle| bundle.manifests());
+        let mut objects: Vec<_> = objects.map(|manifest| manifest.id().name.clone()).collect();
+        let mut found = names(&adoption.view.unwrap());
+        objects.sort();
+        found.sort();
+        assert_eq!(found, objects);
+    }
+}
+
+#[test]
+fn bundle_of_another_component_than_the_snapshot_says_is_refused() {
+    let shop = bundle("shop", &["a"]);
+    let mut snap = snapshot(&[&shop]);
+    snap.components = Components::unit("cart".parse().unwrap(), shop.hash());
+    let message = directive("prod", 5, Some(&snap), &[&snap.encode(), &shop.encode()]);
+    let refusal = welcomed().receive(message).unwrap_err();
+    assert_eq!(refusal.reason(), "ObjectInvalid");
+    assert!(refusal.to_string().contains("of component `shop`"), "{refusal}");
+    // Nor for two at once, be it held or not.
+    snap.components.insert("shop".parse().unwrap(), shop.hash());
+    let message = directive("prod", 6, Some(&snap), &[&snap.encode()]);
+    for mut session in [welcomed(), at_five()] {
+        assert_eq!(session.receive(message.clone()).unwrap_err().reason(), "ObjectInvalid");
+    }
 }
 
 #[test]
@@ -326,7 +385,7 @@ fn newest_directive_wins_over_one_that_still_waits() {
     assert!(session.receive(sent(object(&old.encode()))).unwrap().is_empty());
     let adoption = adopted(session.receive(sent(object(&bundle("new", &["n"]).encode()))).unwrap());
     assert_eq!(names(&adoption.view.unwrap()), ["n"]);
-    assert_eq!(adoption.keep, [new.hash(), bundle("new", &["n"]).hash()].into());
+    assert_eq!(kept(&adoption.keep), [new.hash(), bundle("new", &["n"]).hash()].into());
 }
 
 #[test]
@@ -355,7 +414,7 @@ fn stored_objects_are_unsaved_until_their_adoption_is_stored() {
         .unwrap();
     let second = adopted(second);
     assert_eq!((second.generation, second.unsaved.len()), (2, 3));
-    assert!(!second.keep.contains(&a.hash()));
+    assert!(!kept(&second.keep).contains(&a.hash()));
     session.saved(1);
     let third = adopted(session.receive(directive("prod", 7, Some(&snap), &[])).unwrap());
     assert_eq!(third.unsaved.len(), 2);

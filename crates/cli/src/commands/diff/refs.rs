@@ -10,7 +10,7 @@ use driftless_model::{
     hash::ObjectHash,
     manifest::Manifest,
     name::{ClusterName, ComponentName},
-    snapshot::Snapshot,
+    snapshot::{Components, Snapshot},
     view::{self, ClusterFacts},
 };
 
@@ -55,7 +55,8 @@ pub(super) async fn between(
     for side in [&mut before, &mut after] {
         side.cluster = side.cluster.take().or_else(|| sees.clone());
         if let Some(component) = component {
-            side.snapshot.components.retain(|name, _| name == component);
+            let bundle = side.snapshot.components.remove(component);
+            side.snapshot.components = bundle.map(|bundle| (component.clone(), bundle)).into_iter().collect();
         }
     }
     if let (Some(component), true, true) = (
@@ -108,7 +109,7 @@ impl Side {
 fn empty() -> Snapshot {
     Snapshot {
         format: driftless_model::snapshot::FORMAT,
-        components: BTreeMap::new(),
+        components: Components::new(),
         parent: None,
         time: jiff::Timestamp::UNIX_EPOCH,
         provenance: Default::default(),
@@ -155,9 +156,9 @@ fn view(
             cluster.name
         ));
     }
-    let components = view.components.into_iter();
+    let components = view.components.iter();
     Ok(components
-        .map(|(name, component)| (name, (component.bundle, component.manifests)))
+        .map(|(name, component)| (name.clone(), (component.bundle, component.manifests.clone())))
         .collect())
 }
 

@@ -13,7 +13,10 @@ fn repeated_push_is_answered_as_the_first_time_whatever_came_after() {
     assert_eq!(log.fleet.decide(&push, at(5)), Ok(first.clone()));
     log.take(&publish("shop", bundle("b"), None, "bob")).unwrap();
     assert_eq!(log.fleet.decide(&push, at(6)), Ok(first), "no a, b, a");
-    assert_eq!(log.prod().components[&"shop".parse().unwrap()], bundle("b").unwrap());
+    assert_eq!(
+        log.prod().components[&"shop".parse::<ComponentName>().unwrap()],
+        bundle("b").unwrap()
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use driftless_model::{bundle::lines, hash::ObjectHash, name::ComponentName, order};
+use driftless_model::{bundle::lines, hash::ObjectHash, name::ComponentName, order, snapshot::Components};
 
 use super::Core;
 use crate::failure::Failure;
@@ -17,7 +17,7 @@ pub(super) type Relied = BTreeMap<ComponentName, Option<ObjectHash>>;
 /// the bundles of the push depend on.
 pub(super) async fn check(
     core: &Core,
-    snapshot: &BTreeMap<ComponentName, ObjectHash>,
+    snapshot: &Components,
     pushed: BTreeMap<ComponentName, BTreeSet<ComponentName>>,
 ) -> Result<Relied, Failure> {
     let mut relied = Relied::new();

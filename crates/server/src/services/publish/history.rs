@@ -9,7 +9,7 @@ use driftless_model::{
     bundle::lines::{self, Tally},
     hash::ObjectHash,
     name::ComponentName,
-    snapshot::{ComponentChange, Provenance, Snapshot, changes},
+    snapshot::{ComponentChange, Components, Provenance, Snapshot, changes},
 };
 use driftless_proto::{from_time, opt_hash, time, to_hash, v1};
 use jiff::{SignedDuration, Timestamp};
@@ -80,7 +80,7 @@ impl Walk {
                 Some(parent) => Some((*parent, read_snapshot(&self.core, parent).await?)),
                 None => None,
             };
-            let empty = BTreeMap::new();
+            let empty = Components::new();
             let changed = changes(
                 before.as_ref().map_or(&empty, |(_, before)| &before.components),
                 &snapshot.components,

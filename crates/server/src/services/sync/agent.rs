@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    pin::Pin,
     sync::Arc,
 };
 
@@ -21,7 +20,6 @@ use futures::{
     stream::FuturesUnordered,
 };
 use tokio::sync::oneshot;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
 
@@ -29,7 +27,7 @@ use crate::{
     auth::{self, Certificate},
     failure::Failure,
     frame::Frame,
-    hub::{Ask, Holder, Line, News, OrdersWatch},
+    hub::{Ask, Holder, Line, News, Subscription},
     objects::Packed,
     services::{Core, hashes},
 };
@@ -87,7 +85,7 @@ pub(super) struct Agent {
     pub(super) channel: ChannelName,
     /// Names what the agent was told last of its cluster.
     pub(super) told: ObjectHash,
-    pub(super) orders: OrdersWatch,
+    pub(super) orders: Subscription,
     /// Are there orders that were not sent?
     pub(super) is_news: bool,
     pub(super) takes_deltas: bool,
@@ -98,7 +96,6 @@ pub(super) struct Agent {
     pub(super) loading: FuturesUnordered<BoxFuture<'static, Loaded>>,
     /// Who waits for the answer to which.
     pub(super) waits: Option<(u64, oneshot::Sender<v1::ProbeResult>)>,
-    pub(super) stopping: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// What a stream does next.
@@ -122,13 +119,7 @@ impl Agent {
             self.load();
             let step = tokio::select! {
                 biased;
-                () = self.stopping.as_mut() => Some(stop(&self.open.name)),
                 news = self.line.next() => self.take_news(news),
-                changed = self.orders.changed() => {
-                    self.is_news = changed.is_ok();
-                    // The hub outlives its streams.
-                    (!self.is_news).then_some(Step::Fail(Failure::Stopping))
-                }
                 // Before what is sent: whoever has asked for much is heard all the same.
                 message = self.inbound.message() => match message {
                     Ok(Some(message)) => self.take(message).err().map(Step::Fail),
@@ -144,7 +135,7 @@ impl Agent {
     }
 
     fn directive(&mut self) -> Option<Frame> {
-        let orders = self.orders.borrow_and_update().clone()?;
+        let orders = self.orders.newest()?;
         let held = self.held.take();
         let (frame, bytes) = orders.directive(Holder {
             takes_deltas: self.takes_deltas,
@@ -158,8 +149,13 @@ impl Agent {
 
     fn take_news(&mut self, news: News) -> Option<Step> {
         match news {
+            News::Stop => Some(stop(&self.open.name)),
             News::Over => Some(self.over()),
             News::Record => self.take_record(),
+            News::Orders => {
+                self.is_news = true;
+                None
+            }
             News::Ask(ask) => {
                 let Ask { probe, answer } = *ask;
                 self.waits = Some((probe.id, answer));
@@ -199,7 +195,7 @@ impl Agent {
         }
         if record.channel != self.channel {
             self.channel.clone_from(&record.channel);
-            self.orders = self.open.core.hub.orders(&record.channel);
+            self.orders = self.open.core.hub.orders(&record.channel, self.open.id, &self.line);
             self.is_news = true;
         }
         let welcome = welcome(name, record);

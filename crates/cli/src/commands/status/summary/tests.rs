@@ -1,5 +1,8 @@
 use driftless_client::types::Progress;
-use driftless_model::status::{ClusterStatus, ComponentStatus, Repairs};
+use driftless_model::{
+    snapshot::Components,
+    status::{ClusterStatus, ComponentStatus, Repairs},
+};
 
 use super::*;
 
@@ -13,7 +16,7 @@ fn channel() -> Channel {
         sequence: 7,
         changed: Timestamp::UNIX_EPOCH,
         snapshot: Some(hash(0x1a)),
-        components: [("shop".parse().unwrap(), hash(1))].into(),
+        components: Components::unit("shop".parse().unwrap(), hash(1)),
         clusters: 3,
         progress: Progress::default(),
     }
