@@ -32,7 +32,7 @@ pub(crate) const ADMIN: &str = "admin";
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// The certificate it showed; the handshake has checked it against the CAs.
-    pub(crate) certificate: Option<Certificate>,
+    pub(crate) certificate: Option<Arc<Certificate>>,
 }
 
 /// What a client certificate says.
@@ -183,7 +183,7 @@ impl Auth {
 }
 
 /// The certificate that the caller showed.
-pub(crate) fn certificate(extensions: &Extensions) -> Result<Certificate, Failure> {
+pub(crate) fn certificate(extensions: &Extensions) -> Result<Arc<Certificate>, Failure> {
     let certificate = peer(extensions).and_then(|peer| peer.certificate.clone());
     certificate.ok_or_else(|| {
         let text = "this needs the client certificate of a cluster: an agent gets one with its join token";

@@ -9,7 +9,7 @@ mod line;
 mod post;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -68,14 +68,14 @@ pub(crate) struct Holder<'a> {
     /// Older agents take no deltas.
     pub(crate) takes_deltas: bool,
     /// What it held at Hello; `None` once it was sent a directive, which it has taken or is about to.
-    pub(crate) held: Option<&'a HashSet<ObjectHash>>,
+    pub(crate) held: Option<&'a BTreeSet<ObjectHash>>,
 }
 
 impl Orders {
     /// The directive, with new objects if they are of use to the receiver; and their bytes.
     pub(crate) fn directive(&self, to: Holder<'_>) -> (Frame, u64) {
-        let is_current = |held: &HashSet<ObjectHash>| self.channel.snapshot.is_some_and(|hash| held.contains(&hash));
-        let is_one_behind = |held: &HashSet<ObjectHash>| self.before.is_some_and(|hash| held.contains(&hash));
+        let is_current = |held: &BTreeSet<ObjectHash>| self.channel.snapshot.is_some_and(|hash| held.contains(&hash));
+        let is_one_behind = |held: &BTreeSet<ObjectHash>| self.before.is_some_and(|hash| held.contains(&hash));
         let is_of_use = to.held.is_none_or(|held| !is_current(held) && is_one_behind(held));
         if to.takes_deltas && is_of_use {
             (self.along.clone(), self.object_bytes)

@@ -6,14 +6,18 @@
 mod admission;
 mod silence;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
+use futures::future::BoxFuture;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    server::graceful::GracefulConnection,
 };
 use rustls::{
     HandshakeKind, ServerConfig, ServerConnection,
@@ -23,9 +27,10 @@ use rustls::{
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::OwnedSemaphorePermit,
+    task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
@@ -62,7 +67,8 @@ struct Connections {
     own: Option<Arc<dyn ClientCertVerifier>>,
     admission: Admission,
     silence: settings::Silence,
-    http: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     router: Router,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -84,7 +90,8 @@ impl Listener {
             own: verifiers.own,
             admission: Admission::new(settings.handshakes_per_second),
             silence: settings.silence,
-            http: http_settings(settings),
+            http1: http1_settings(),
+            http2: http2_settings(settings),
             router,
             metrics,
             clock,
@@ -110,26 +117,17 @@ impl Listener {
     /// Serves until `stop`; then takes no more connections, lets open calls finish, and after `grace` ends what is
     /// still open.
     pub(crate) async fn run(self, stop: CancellationToken, grace: Duration) {
-        let (open, kill) = (TaskTracker::new(), CancellationToken::new());
-        let _kill_if_dropped = kill.clone().drop_guard();
+        let mut open = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Some(_) = open.join_next() => continue,
                 accepted = self.accept() => accepted,
             };
             match accepted {
                 Ok((arrival, address)) => {
-                    // On the heap: a task that holds a future and then waits for it has room for two.
-                    let connection = Box::pin(Arc::clone(&self.connections).serve(arrival, address, stop.clone()));
-                    let kill = kill.clone();
-                    open.spawn(async move {
-                        tokio::select! {
-                            biased;
-                            () = kill.cancelled() => {}
-                            () = connection => {}
-                        }
-                    });
+                    open.spawn(Arc::clone(&self.connections).serve(arrival, address, stop.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -138,11 +136,10 @@ impl Listener {
             }
         }
         drop(self.tcp);
-        open.close();
-        if tokio::time::timeout(grace, open.wait()).await.is_err() {
+        let finished = async { while open.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, finished).await.is_err() {
             tracing::warn!(connections = open.len(), "ending calls that did not finish in time");
-            kill.cancel();
-            open.wait().await;
+            open.shutdown().await;
         }
     }
 }
@@ -165,13 +162,15 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn http_settings(settings: settings::Connections) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
-    http.http2()
-        .timer(TokioTimer::new())
+fn http1_settings() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    http
+}
+
+fn http2_settings(settings: settings::Connections) -> http2::Builder<TokioExecutor> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
         .keep_alive_interval(settings.ping_every)
         .keep_alive_timeout(settings.ping_answer)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -183,45 +182,58 @@ fn http_settings(settings: settings::Connections) -> auto::Builder<TokioExecutor
 }
 
 impl Connections {
+    /// One connection, for as long as it is open.
     async fn serve(self: Arc<Self>, arrival: Arrival, address: SocketAddr, stop: CancellationToken) {
+        // On the heap, and so gone once it is done. There are thousands, and each waits for days: a future has room for
+        // all that it ever held.
+        if let Some(calls) = Box::pin(self.connect(arrival, address, stop)).await {
+            calls.await;
+        }
+    }
+
+    /// Shakes hands; gives what serves the calls then.
+    async fn connect(
+        self: Arc<Self>,
+        arrival: Arrival,
+        address: SocketAddr,
+        stop: CancellationToken,
+    ) -> Option<BoxFuture<'static, ()>> {
         let handshake = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
-            handshake = Box::pin(self.handshake(arrival)) => handshake,
+            () = stop.cancelled() => return None,
+            handshake = self.handshake(arrival) => handshake,
         };
         let tls = match handshake {
             Ok(tls) => tls,
             Err(error) => {
                 self.metrics.failed_handshakes.inc();
                 tracing::debug!(%address, %error, "TLS handshake failed");
-                return;
+                return None;
             }
         };
+        let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let peer = Arc::new(Peer {
             address,
             certificate: self.certificate(tls.get_ref().1),
         });
-        let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Arc::clone(&peer));
-            let router = self.router.clone();
+        let (router, caller) = (self.router.clone(), Arc::clone(&peer));
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&caller));
+            let router = router.clone();
             // On the heap, and so gone once there is an answer: what is sent then may take days.
             Box::pin(async move {
                 let answer = router.oneshot(request.map(Body::new)).await;
                 Ok::<_, Infallible>(answer.unwrap_or_else(|never| match never {}))
             })
         });
-        let mut connection = Box::pin(self.http.serve_connection(TokioIo::new(tls), service));
-        let ended = tokio::select! {
-            biased;
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-            ended = connection.as_mut() => ended,
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%address, error = %chain(error.as_ref()), "connection ended");
-        }
+        let tls = TokioIo::new(tls);
+        Some(if is_http2 {
+            let connection = Box::pin(self.http2.serve_connection(tls, service));
+            Box::pin(finish(connection, peer, stop))
+        } else {
+            let connection = Box::pin(self.http1.serve_connection(tls, service));
+            Box::pin(finish(connection, peer, stop))
+        })
     }
 
     async fn handshake(&self, arrival: Arrival) -> io::Result<TlsStream<TcpStream>> {
@@ -242,7 +254,7 @@ impl Connections {
     }
 
     /// Reads the certificate that the handshake accepted, if the client showed one.
-    fn certificate(&self, connection: &ServerConnection) -> Option<Certificate> {
+    fn certificate(&self, connection: &ServerConnection) -> Option<Arc<Certificate>> {
         let (leaf, rest) = connection.peer_certificates()?.split_first()?;
         let issuer = if self.is_own(leaf, rest) {
             Issuer::Own
@@ -258,7 +270,7 @@ impl Connections {
                     let reason = format!("it was good when this TLS session began, and is no more: {error}");
                     certificate.cluster = Err(reason);
                 }
-                Some(certificate)
+                Some(Arc::new(certificate))
             }
             Err(error) => {
                 tracing::warn!(error, "cannot read a client certificate that the handshake accepted");
@@ -277,6 +289,24 @@ impl Connections {
     fn now(&self) -> UnixTime {
         let now = Duration::from_secs(u64::try_from((self.clock)().as_second()).unwrap_or(0));
         UnixTime::since_unix_epoch(now)
+    }
+}
+
+/// Serves a connection until it ends, or for what is open on it at `stop`.
+async fn finish<C>(mut connection: Pin<Box<C>>, peer: Arc<Peer>, stop: CancellationToken)
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let ended = tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        ended = connection.as_mut() => ended,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(address = %peer.address, error = %chain(&error), "connection ended");
     }
 }
 

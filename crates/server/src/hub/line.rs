@@ -4,7 +4,6 @@
 //! There is one for each agent, so it holds next to nothing: record and orders themselves are held once, for all.
 
 use std::{
-    future::poll_fn,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -49,11 +48,7 @@ struct Untold {
 
 impl Line {
     /// The next thing there is to hear, for one listener. Nothing is lost by giving up waiting for it.
-    pub(crate) fn next(&self) -> impl Future<Output = News> + '_ {
-        poll_fn(|context| self.poll_next(context))
-    }
-
-    fn poll_next(&self, context: &mut Context<'_>) -> Poll<News> {
+    pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<News> {
         let mut untold = self.lock();
         if let Some(news) = untold.take() {
             return Poll::Ready(news);
@@ -126,6 +121,12 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+
+    impl Line {
+        fn next(&self) -> impl Future<Output = News> + '_ {
+            std::future::poll_fn(|context| self.poll_next(context))
+        }
+    }
 
     fn ask(id: u64) -> Box<Ask> {
         let probe = v1::Probe {

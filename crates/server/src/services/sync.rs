@@ -1,6 +1,6 @@
 //! The agents' stream: Hello, then directives, objects and reports for as long as the agent runs.
 //!
-//! Each stream is a state machine that is driven by its connection: [`Agent::next`] waits for whatever comes first
+//! Each stream is a state machine that is driven by its connection: [`Agent::poll_next`] looks for whatever comes first
 //! and gives the next message. It owns no task and queues nothing of size: an agent that does not read makes only
 //! itself wait, and finds the newest directive when it reads again.
 //!
@@ -12,21 +12,25 @@ mod agent;
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    future::{Ready, ready},
+    future::{self, Ready},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use driftless_model::name::ClusterName;
 use driftless_proto::{MAX_HELD, v1};
-use futures::stream::{FuturesUnordered, unfold};
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
-use http_body_util::StreamBody;
+use futures::future::BoxFuture;
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_TYPE, DATE},
+};
+use jiff::fmt::rfc2822::DateTimePrinter;
 use tonic::{Status, Streaming, body::Body, codec::BufferSettings, server::NamedService};
 use tonic_prost::ProstCodec;
 use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
@@ -43,7 +47,7 @@ use agent::{Agent, Open, Step};
 /// The first message must come within this time.
 const HELLO_WAIT: Duration = Duration::from_secs(15);
 /// What a stream sets aside to read into: agents say little, and there are many. It grows for who says more.
-const READ_BUFFER: usize = 512;
+const READ_BUFFER: usize = 128;
 /// The one call of the service.
 const PATH: &str = "/driftless.v1.Sync/Sync";
 
@@ -69,7 +73,7 @@ impl tower::Service<http::Request<Body>> for Service {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let opened = self.open(request);
-        ready(Ok(opened.unwrap_or_else(Status::into_http)))
+        future::ready(Ok(opened.unwrap_or_else(Status::into_http)))
     }
 }
 
@@ -94,50 +98,88 @@ impl Service {
         };
         let flow = Flow {
             core: Arc::clone(&self.0),
-            phase: Some(Phase::Greeting(Box::new(greeting))),
+            phase: Some(Phase::Greeting(Box::pin(greeting.hello()))),
             sending: Frame::default(),
             turn: None,
         };
-        let parts = unfold(flow, |mut flow| async {
-            let part = flow.next().await?;
-            Some((Ok::<_, Infallible>(part), flow))
-        });
-        let mut response = http::Response::new(Body::new(StreamBody::new(parts)));
+        let mut response = http::Response::new(Body::new(flow));
+        let now = DateTimePrinter::new().timestamp_to_rfc9110_string(&(self.0.clock)());
+        let date = now.ok().and_then(|now| HeaderValue::try_from(now).ok());
         let kind = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
+        let headers = date.map(|date| (DATE, date)).into_iter().chain([(CONTENT_TYPE, kind)]);
+        response.headers_mut().extend(headers.map(|(name, mut value)| {
+            // Said once: for whoever may say it again HPACK would keep half a kilobyte.
+            value.set_sensitive(true);
+            (name, value)
+        }));
         Ok(response)
     }
 }
 
-/// What goes out on a stream, part by part.
+/// What goes out on a stream, part by part. Polled by its connection: as a future it would have room for all that it ever
+/// waited for, and there are thousands.
 struct Flow {
     core: Arc<Core>,
     /// `None` once the stream is over.
     phase: Option<Phase>,
     /// The rest of the message that is being sent.
     sending: Frame,
-    /// To send the piece of a large one that is on its way.
-    turn: Option<Turn>,
+    /// To send the next piece of a large one.
+    turn: Option<Taking>,
+}
+
+/// A turn, which may have to be waited for.
+enum Taking {
+    Waiting(BoxFuture<'static, Turn>),
+    Taken { _turn: Turn },
+}
+
+impl http_body::Body for Flow {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        let frame = ready!(self.get_mut().poll_next(context));
+        Poll::Ready(frame.map(Ok))
+    }
 }
 
 impl Flow {
-    async fn next(&mut self) -> Option<http_body::Frame<Bytes>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<http_body::Frame<Bytes>>> {
         // Whoever asks for more has sent what it got.
-        self.turn = None;
+        self.turn.take_if(|turn| matches!(turn, Taking::Taken { .. }));
         if self.sending.len() == 0 {
-            match self.phase.take()?.next().await {
-                Some((Ok(frame), phase)) => {
-                    self.phase = Some(phase);
+            let Some(phase) = &mut self.phase else {
+                return Poll::Ready(None);
+            };
+            let status = match ready!(phase.poll_next(context)) {
+                Ok(Some(frame)) => {
                     self.sending = frame;
+                    None
                 }
-                Some((Err(status), _)) => return Some(trailers(&status)),
-                None => return Some(trailers(&Status::ok(""))),
+                Ok(None) => Some(Status::ok("")),
+                Err(failure) => Some(failure.into()),
+            };
+            if let Some(status) = status {
+                self.phase = None;
+                return Poll::Ready(Some(trailers(&status)));
             }
         }
         if self.sending.is_beyond(egress::SMALL) {
-            self.turn = Some(self.core.egress.turn().await);
+            let core = &self.core;
+            let turn = self.turn.get_or_insert_with(|| {
+                let core = Arc::clone(core);
+                Taking::Waiting(Box::pin(async move { core.egress.turn().await }))
+            });
+            if let Taking::Waiting(waiting) = turn {
+                let given = ready!(waiting.as_mut().poll(context));
+                *turn = Taking::Taken { _turn: given };
+            }
         }
-        self.sending.next(egress::PIECE).map(http_body::Frame::data)
+        Poll::Ready(self.sending.next(egress::PIECE).map(http_body::Frame::data))
     }
 }
 
@@ -154,49 +196,54 @@ fn trailers(status: &Status) -> http_body::Frame<Bytes> {
 /// Where a stream is.
 enum Phase {
     /// Waits for Hello.
-    Greeting(Box<Greeting>),
+    Greeting(BoxFuture<'static, Result<Greeted, Failure>>),
     /// Serves the agent.
     Open(Box<Agent>),
     /// Has said Goodbye, and ends with this.
     Leaving(Failure),
-    /// Has ended.
-    Over,
 }
 
 impl Phase {
-    async fn next(self) -> Option<(Result<Frame, Status>, Self)> {
-        match self {
-            Self::Greeting(greeting) => match Box::pin(greeting.hello()).await {
-                Ok(Some((welcome, agent))) => Some((Ok(welcome), Self::Open(Box::new(agent)))),
-                Ok(None) => None,
-                Err(failure) => Some((Err(failure.into()), Self::Over)),
-            },
-            Self::Open(mut agent) => match agent.next().await {
-                Step::Send(frame) => Some((Ok(frame), Self::Open(agent))),
-                Step::Leave(goodbye, failure) => {
-                    Some((Ok(Frame::new(ToAgent::Goodbye(goodbye))), Self::Leaving(failure)))
+    /// The next message; `None` when the agent is gone. Not to be asked again after that, or after an error.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Frame>, Failure>> {
+        let step = match self {
+            Self::Greeting(greeting) => match ready!(greeting.as_mut().poll(context)) {
+                Ok(Some((welcome, agent))) => {
+                    *self = Self::Open(agent);
+                    Step::Send(welcome)
                 }
-                Step::Fail(failure) => Some((Err(failure.into()), Self::Over)),
-                Step::End => None,
+                Ok(None) => Step::End,
+                Err(failure) => Step::Fail(failure),
             },
-            Self::Leaving(failure) => Some((Err(failure.into()), Self::Over)),
-            Self::Over => None,
-        }
+            Self::Open(agent) => ready!(agent.poll_next(context)),
+            Self::Leaving(failure) => Step::Fail(std::mem::replace(failure, Failure::Stopping)),
+        };
+        Poll::Ready(match step {
+            Step::Send(frame) => Ok(Some(frame)),
+            Step::Leave(goodbye, failure) => {
+                *self = Self::Leaving(failure);
+                Ok(Some(Frame::new(ToAgent::Goodbye(goodbye))))
+            }
+            Step::Fail(failure) => Err(failure),
+            Step::End => Ok(None),
+        })
     }
 }
+
+/// What an agent is told first, and the agent; `None` when it went away without a word.
+type Greeted = Option<(Frame, Box<Agent>)>;
 
 /// A stream whose agent has not said Hello yet.
 struct Greeting {
     core: Arc<Core>,
     name: ClusterName,
-    certificate: Certificate,
+    certificate: Arc<Certificate>,
     inbound: Streaming<v1::AgentMessage>,
 }
 
 impl Greeting {
-    /// Waits for Hello, takes the place of an older stream of this cluster, and answers Welcome. `None`: the agent
-    /// went away.
-    async fn hello(mut self) -> Result<Option<(Frame, Agent)>, Failure> {
+    /// Waits for Hello, takes the place of an older stream of this cluster, and answers Welcome.
+    async fn hello(mut self) -> Result<Greeted, Failure> {
         let stopping = self.core.stopping.clone();
         let first = tokio::select! {
             biased;
@@ -243,9 +290,9 @@ impl Greeting {
             takes_deltas: hello.takes_deltas,
             held: Some(held),
             wanted: VecDeque::new(),
-            loading: FuturesUnordered::new(),
+            loading: None,
             waits: None,
         };
-        Ok(Some((welcome, agent)))
+        Ok(Some((welcome, Box::new(agent))))
     }
 }

@@ -1,8 +1,10 @@
 //! One agent that has said Hello: what it is told, and what becomes of what it says.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
+    future,
     sync::Arc,
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -14,11 +16,7 @@ use driftless_model::{
 };
 use driftless_proto::{from_orders, from_vars, opt_hash, v1};
 use driftless_store::Error as StoreError;
-use futures::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, ready},
-    stream::FuturesUnordered,
-};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::oneshot;
 use tonic::{Status, Streaming};
 use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
@@ -32,6 +30,8 @@ use crate::{
     services::{Core, hashes},
 };
 
+/// Messages of an agent that are taken before others have their turn.
+const HEARD_AT_ONCE: usize = 64;
 /// Objects that are read for one agent at once.
 const LOADING: usize = 2;
 /// Objects that are ready go out together up to so many bytes. HTTP/2 clients take a flood of small pieces for an attack
@@ -79,7 +79,7 @@ type Loaded = (ObjectHash, Result<Option<Packed>, StoreError>);
 /// An agent that is served.
 pub(super) struct Agent {
     pub(super) open: Open,
-    pub(super) certificate: Certificate,
+    pub(super) certificate: Arc<Certificate>,
     pub(super) inbound: Streaming<v1::AgentMessage>,
     pub(super) line: Arc<Line>,
     pub(super) channel: ChannelName,
@@ -90,10 +90,11 @@ pub(super) struct Agent {
     pub(super) is_news: bool,
     pub(super) takes_deltas: bool,
     /// What the agent had at Hello, until the first directive.
-    pub(super) held: Option<HashSet<ObjectHash>>,
+    pub(super) held: Option<BTreeSet<ObjectHash>>,
     /// Asked for, each with the base that was offered, and not being read yet.
     pub(super) wanted: VecDeque<(ObjectHash, Option<ObjectHash>)>,
-    pub(super) loading: FuturesUnordered<BoxFuture<'static, Loaded>>,
+    /// Being read; `None` while nothing is, as nearly always.
+    pub(super) loading: Option<FuturesUnordered<BoxFuture<'static, Loaded>>>,
     /// Who waits for the answer to which.
     pub(super) waits: Option<(u64, oneshot::Sender<v1::ProbeResult>)>,
 }
@@ -109,29 +110,35 @@ pub(super) enum Step {
 }
 
 impl Agent {
-    pub(super) async fn next(&mut self) -> Step {
-        loop {
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        for _ in 0..HEARD_AT_ONCE {
             if std::mem::take(&mut self.is_news)
                 && let Some(directive) = self.directive()
             {
-                return Step::Send(directive);
+                return Poll::Ready(Step::Send(directive));
             }
             self.load();
-            let step = tokio::select! {
-                biased;
-                news = self.line.next() => self.take_news(news),
-                // Before what is sent: whoever has asked for much is heard all the same.
-                message = self.inbound.message() => match message {
-                    Ok(Some(message)) => self.take(message).err().map(Step::Fail),
-                    Ok(None) => Some(Step::End),
-                    Err(status) => Some(Step::Fail(unreadable(&status))),
-                },
-                Some((hash, loaded)) = self.loading.next() => Some(self.send_object(hash, loaded)),
+            let step = if let Poll::Ready(news) = self.line.poll_next(context) {
+                self.take_news(news)
+            // Before what is sent: whoever has asked for much is heard all the same.
+            } else if let Poll::Ready(message) = self.inbound.poll_next_unpin(context) {
+                match message {
+                    Some(Ok(message)) => self.take(message).err().map(Step::Fail),
+                    Some(Err(status)) => Some(Step::Fail(unreadable(&status))),
+                    None => Some(Step::End),
+                }
+            } else if let Poll::Ready((hash, loaded)) = self.poll_loaded(context) {
+                Some(self.send_object(hash, loaded))
+            } else {
+                return Poll::Pending;
             };
             if let Some(step) = step {
-                return step;
+                return Poll::Ready(step);
             }
         }
+        // Others have their turn.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn directive(&mut self) -> Option<Frame> {
@@ -206,14 +213,25 @@ impl Agent {
 
     /// Begins to read what was asked for, a few at a time.
     fn load(&mut self) {
-        while self.loading.len() < LOADING
+        while self.loading.as_ref().map_or(0, FuturesUnordered::len) < LOADING
             && let Some((hash, base)) = self.wanted.pop_front()
         {
             let objects = Arc::clone(&self.open.core.objects);
-            self.loading.push(Box::pin(
-                async move { (hash, objects.packed(&hash, base.as_ref()).await) },
-            ));
+            self.loading.get_or_insert_default().push(Box::pin(async move {
+                (hash, objects.packed(&hash, base.as_ref()).await)
+            }));
         }
+    }
+
+    /// What was read next, if anything is being read.
+    fn poll_loaded(&mut self, context: &mut Context<'_>) -> Poll<Loaded> {
+        if let Some(loading) = &mut self.loading {
+            if let Some(loaded) = ready!(loading.poll_next_unpin(context)) {
+                return Poll::Ready(loaded);
+            }
+            self.loading = None;
+        }
+        Poll::Pending
     }
 
     fn send_object(&mut self, hash: ObjectHash, loaded: Result<Option<Packed>, StoreError>) -> Step {
@@ -223,14 +241,16 @@ impl Agent {
         };
         while frames.iter().map(Frame::len).sum::<usize>() < TOGETHER {
             self.load();
-            match self.loading.next().now_or_never().flatten() {
-                Some((hash, Ok(found))) => frames.push(self.object(&hash, found)),
+            match self.poll_loaded(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready((hash, Ok(found))) => frames.push(self.object(&hash, found)),
                 // After what is ready.
-                Some(failed) => {
-                    self.loading.push(Box::pin(ready(failed)));
+                Poll::Ready(failed) => {
+                    self.loading
+                        .get_or_insert_default()
+                        .push(Box::pin(future::ready(failed)));
                     break;
                 }
-                None => break,
+                Poll::Pending => break,
             }
         }
         Step::Send(Frame::together(frames))
@@ -323,7 +343,7 @@ mod tests {
 
     #[test]
     fn clusters_come_back_at_different_times() {
-        let times: HashSet<u32> = (0..50)
+        let times: std::collections::HashSet<u32> = (0..50)
             .map(|n| spread(&format!("c-{n}").parse().unwrap(), 3000))
             .collect();
         assert!(times.len() > 40 && times.iter().all(|&ms| ms < 3000));
