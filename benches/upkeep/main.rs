@@ -29,6 +29,9 @@ struct Args {
     /// Numbers of objects, each at least as large as the one before
     #[arg(long, value_delimiter = ',', default_value = "100,1000,5000,10000")]
     objects: Vec<usize>,
+    /// Objects of one component; what is more is in others. All in one unless given
+    #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
+    each: usize,
     /// Changes of a single object, at each number
     #[arg(long, default_value_t = 15)]
     changes: usize,

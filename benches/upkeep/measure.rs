@@ -1,4 +1,4 @@
-//! The measurements: one component of ConfigMaps that grows, and is deleted in the end.
+//! The measurements: one component of ConfigMaps that grows, or one after the other, and is deleted in the end.
 
 use std::{
     collections::BTreeMap,
@@ -74,12 +74,17 @@ impl<'a> Measure<'a> {
                 report.drifts = Some(self.drifts(&objects).await?);
             }
         }
-        report.deletion = Some(self.deletion().await?);
+        // Of several components the last would go as a whole: a removal, which is another thing.
+        if self.args.objects.iter().all(|count| *count <= self.args.each) {
+            report.deletion = Some(self.deletion().await?);
+        }
         Ok(report)
     }
 
     async fn push(&self, objects: &[Value]) -> Result<()> {
-        self.stage.push(self.stage.push_of(OURS, objects)?).await?;
+        for (number, part) in objects.chunks(self.args.each).enumerate() {
+            self.stage.push(self.stage.push_of(&component(number), part)?).await?;
+        }
         self.stage.at_rest().await
     }
 
@@ -130,7 +135,9 @@ impl<'a> Measure<'a> {
             // A prime step, so that they are spread over the bundle.
             let number = run * 7919 % objects.len();
             objects[number] = config_map(OURS, number, &value);
-            let push = self.stage.push_of(OURS, objects)?;
+            let part = number / self.args.each;
+            let of_part = objects.chunks(self.args.each).nth(part).context("no such component")?;
+            let push = self.stage.push_of(&component(part), of_part)?;
             self.stage.push(push).await?;
             let acknowledged = Instant::now();
             let seen = ours_seen.value(&config_map_name(number), &value).await?;
@@ -228,6 +235,14 @@ impl<'a> Measure<'a> {
 
     fn client(&self) -> Result<Client> {
         self.stage.plane.client()
+    }
+}
+
+/// The name of a component; the first is called as the namespace is.
+fn component(number: usize) -> String {
+    match number {
+        0 => OURS.to_owned(),
+        _ => format!("{OURS}-{number}"),
     }
 }
 

@@ -135,9 +135,10 @@ impl Content {
     /// # Errors
     /// When it is of another component than the one that it is lacking in.
     pub(super) fn put(&mut self, hash: ObjectHash, bundle: Bundle) -> Result<(), Bad> {
-        match self.lacking.remove(&hash) {
-            Some(component) if component != bundle.component => Err(misnamed(hash, &bundle.component, &component)),
+        match self.lacking.get(&hash) {
+            Some(component) if *component != bundle.component => Err(misnamed(hash, &bundle.component, component)),
             Some(_) => {
+                self.lacking.remove(&hash);
                 self.bundles.insert(hash, bundle);
                 Ok(())
             }
