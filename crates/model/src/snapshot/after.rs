@@ -193,6 +193,24 @@ mod tests {
         assert!(entries(read).unwrap().len() <= 5, "{}", String::from_utf8_lossy(read));
     }
 
+    #[test]
+    fn entry_out_of_order_among_those_that_did_not_change_is_refused() {
+        let before = snapshot(components(&[(1, 0), (3, 0), (5, 0), (7, 0), (9, 0)]), "admin", "");
+        let bytes = String::from_utf8(before.encode()).unwrap();
+        for (name, is_in_order) in [
+            ("c-0", false),
+            ("c-2", false),
+            ("c-4", true),
+            ("c-6", true),
+            ("c-8", false),
+        ] {
+            let moved = bytes.replace("\"c-5\"", &format!("\"{name}\""));
+            let read = Snapshot::decode_after(moved.as_bytes(), &before, bytes.as_bytes());
+            assert_eq!(read.is_ok(), is_in_order, "{name}");
+            assert_eq!(read, Snapshot::decode(moved.as_bytes()));
+        }
+    }
+
     proptest! {
         #[test]
         fn reads_what_decode_reads(
