@@ -25,7 +25,6 @@ use driftless_model::{
 use driftless_proto::{to_hash, v1};
 use driftless_store::journal::{Coming, State};
 use futures::{StreamExt, stream};
-use post::Post;
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
@@ -39,6 +38,7 @@ use crate::{
 };
 
 pub(crate) use line::{Ask, Line, News};
+use post::Post;
 pub(crate) use post::Subscription;
 
 /// Objects go along with a directive while they have no more than this together, compressed.

@@ -78,21 +78,24 @@ impl Line {
 
     /// Gives the question back when the one before was not heard yet.
     pub(super) fn ask(&self, ask: Box<Ask>) -> Result<(), Box<Ask>> {
-        if self.lock().ask.is_some() {
-            return Err(ask);
-        }
-        self.tell(|untold| untold.ask = Some(ask));
-        Ok(())
+        self.tell(|untold| match untold.ask {
+            Some(_) => Err(ask),
+            None => {
+                untold.ask = Some(ask);
+                Ok(())
+            }
+        })
     }
 
-    fn tell(&self, what: impl FnOnce(&mut Untold)) {
+    fn tell<T>(&self, what: impl FnOnce(&mut Untold) -> T) -> T {
         let mut untold = self.lock();
-        what(&mut untold);
+        let told = what(&mut untold);
         let listener = untold.listener.take();
         drop(untold);
         if let Some(listener) = listener {
             listener.wake();
         }
+        told
     }
 
     fn lock(&self) -> MutexGuard<'_, Untold> {

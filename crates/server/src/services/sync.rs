@@ -269,7 +269,7 @@ impl Greeting {
             name: self.name.clone(),
             id,
         };
-        // Again, now that the hub tells of changes: one in between would be missed.
+        // Again, now that the hub tells of changes and of the end: what was in between would be missed.
         if stopping.is_cancelled() {
             return Err(Failure::Stopping);
         }
