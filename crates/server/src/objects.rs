@@ -90,11 +90,9 @@ impl Objects {
         if let (Some(base), Some(target)) = (base, self.recent.get(hash)) {
             let most = target.len() / FAR_BELOW;
             // The object itself need not be in the bucket yet.
-            let encoded = self.encode(hash, std::future::ready(Ok(target)), base);
-            let delta = self.cached((*hash, Some(*base)), Box::pin(encoded));
-            if let Some(zstd) = delta.await.ok().flatten().filter(|delta| delta.len() < most) {
-                let base = Some(*base);
-                return Ok(Some(Packed { zstd, base }));
+            let delta = self.delta(hash, std::future::ready(Ok(target)), base).await;
+            if let Some(delta) = delta.filter(|delta| delta.zstd.len() < most) {
+                return Ok(Some(delta));
             }
         }
         let Some(zstd) = self.compressed(hash).await? else {
@@ -104,16 +102,28 @@ impl Objects {
         let Some(base) = base else {
             return Ok(Some(whole));
         };
-        let encoded = self.encode(hash, Bucket::opened(hash, whole.zstd.clone()), base);
+        let delta = self.delta(hash, Bucket::opened(hash, whole.zstd.clone()), base).await;
+        Ok(delta
+            .filter(|delta| delta.zstd.len() < whole.zstd.len())
+            .or(Some(whole)))
+    }
+
+    /// The delta from `base`; `None` where there is none.
+    async fn delta(
+        &self,
+        hash: &ObjectHash,
+        target: impl Future<Output = Result<Bytes, Error>>,
+        base: &ObjectHash,
+    ) -> Option<Packed> {
+        let encoded = self.encode(hash, target, base);
         match self.cached((*hash, Some(*base)), Box::pin(encoded)).await {
-            Ok(Some(delta)) if delta.len() < whole.zstd.len() => Ok(Some(Packed {
-                zstd: delta,
+            Ok(zstd) => zstd.map(|zstd| Packed {
+                zstd,
                 base: Some(*base),
-            })),
-            Ok(_) => Ok(Some(whole)),
+            }),
             Err(error) => {
                 tracing::debug!(%hash, %base, %error, "no delta: the object goes whole");
-                Ok(Some(whole))
+                None
             }
         }
     }

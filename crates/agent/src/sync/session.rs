@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     sync::Arc,
 };
 
@@ -175,23 +176,17 @@ impl Session {
         }
         // The snapshots come first: they are what the server can make deltas from. What is not named may be sent though
         // it is held; nothing of it is asked for.
-        let pending = self.pending.as_ref().map(|pending| &pending.content);
-        let snapshots = [Some(&self.content), pending].map(|content| content.and_then(Content::snapshot_hash));
-        let coming = pending.into_iter().flat_map(Content::hashes);
-        let others = self
-            .content
-            .hashes()
-            .chain(coming.filter(|hash| !self.content.holds(hash)));
-        let others = others.filter(|hash| !snapshots.contains(&Some(*hash)));
-        let snapshots: BTreeSet<_> = snapshots.into_iter().flatten().collect();
-        let held = snapshots.iter().copied().chain(others).take(proto::MAX_HELD);
+        let contents = || iter::once(&self.content).chain(self.pending.as_ref().map(|pending| &pending.content));
+        let snapshots: BTreeSet<_> = contents().filter_map(Content::snapshot_hash).collect();
+        let bundles: BTreeSet<_> = contents().flat_map(Content::bundles).collect();
+        let held = snapshots.iter().chain(bundles).take(proto::MAX_HELD);
         v1::Hello {
             agent_version: agent_version.to_owned(),
             sequence: self
                 .accepted
                 .as_ref()
                 .map_or(0, |accepted| accepted.directive().sequence),
-            held: held.map(|hash| proto::to_hash(&hash)).collect(),
+            held: held.map(proto::to_hash).collect(),
             answers_probes: true,
             takes_deltas: true,
         }

@@ -46,7 +46,12 @@ pub(super) struct Viewed {
 impl Content {
     /// The objects that are here.
     pub(crate) fn hashes(&self) -> impl Iterator<Item = ObjectHash> {
-        self.snapshot_hash().into_iter().chain(self.bundles.keys().copied())
+        self.snapshot_hash().into_iter().chain(self.bundles().copied())
+    }
+
+    /// The bundles that are here.
+    pub(super) fn bundles(&self) -> impl Iterator<Item = &ObjectHash> {
+        self.bundles.keys()
     }
 
     pub(super) fn snapshot(&self) -> Option<&Snapshot> {

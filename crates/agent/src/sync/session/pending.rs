@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use driftless_model::{directive::Directive, hash::ObjectHash, name::ComponentName};
+use driftless_model::{directive::Directive, hash::ObjectHash};
 use driftless_proto::v1;
 
 use super::{Action, Content, Session, WANT, Wanted};
@@ -139,29 +139,24 @@ impl Session {
         let Some(pending) = &mut self.pending else {
             return Ok(Vec::new());
         };
-        let wanted: BTreeMap<_, _> = match pending.directive.snapshot {
-            None => BTreeMap::new(),
-            Some(hash) if !pending.content.is_of(hash) => [(hash, None)].into(),
+        let want = |hash: ObjectHash, base: Option<ObjectHash>| Wanted {
+            hash,
+            base: base.filter(|_| !pending.whole.contains(&hash)),
+        };
+        let asked: Vec<_> = match pending.directive.snapshot {
+            None => Vec::new(),
+            Some(hash) if !pending.content.is_of(hash) => vec![want(hash, self.content.snapshot_hash())],
             Some(_) => {
                 let lacking = pending.content.lacking().iter().take(ASKED);
                 lacking
-                    .map(|(hash, component)| (*hash, Some(component.clone())))
+                    .map(|(hash, component)| want(*hash, self.content.hash_of(component)))
                     .collect()
             }
         };
-        if wanted.is_empty() {
+        if asked.is_empty() {
             return Ok(self.accept().into_iter().collect());
         }
-        let base = |component: &Option<ComponentName>| match component {
-            Some(component) => self.content.hash_of(component),
-            None => self.content.snapshot_hash(),
-        };
-        let asked = wanted.iter().map(|(hash, component)| Wanted {
-            hash: *hash,
-            base: base(component).filter(|_| !pending.whole.contains(hash)),
-        });
-        let asked: Vec<_> = asked.collect();
-        pending.wanted = wanted.into_keys().collect();
+        pending.wanted = asked.iter().map(|wanted| wanted.hash).collect();
         Ok(asked.chunks(WANT).map(|chunk| Action::Want(chunk.to_vec())).collect())
     }
 }
