@@ -60,3 +60,19 @@ impl Drop for Subscription {
         lock(&self.post.lines).remove(&self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channel_is_heard_until_the_last_stream_has_left() {
+        let post = Arc::new(Post::default());
+        assert!(!post.is_heard());
+        let [first, second] = [1, 2].map(|id| Arc::clone(&post).subscribe(id, Arc::default()));
+        drop(first);
+        assert!(post.is_heard() && second.newest().is_none());
+        drop(second);
+        assert!(!post.is_heard());
+    }
+}
