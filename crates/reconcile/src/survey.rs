@@ -1,11 +1,12 @@
 //! Looks at what exists of some objects before their first apply: metadata alone, in as few requests as make sense.
 //!
 //! A few objects are read one by one; many are found in lists of their namespaces, or of the whole cluster where they
-//! are in many. So a thousand new objects cost a handful of requests.
+//! are in many. So a thousand new objects cost a handful of requests. Who cannot wait for lists has each read alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_model::manifest::ManifestId;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,6 +14,8 @@ use crate::api::{Api, Failure, Resource, parse};
 
 /// So many are read one by one.
 const SINGLE: usize = 4;
+/// And so many of them at once.
+const AT_ONCE: usize = 32;
 /// So many namespaces are listed one by one.
 const NAMESPACES: usize = 8;
 /// Objects in one page of a list.
@@ -32,23 +35,48 @@ struct ListMetadata {
     next: String,
 }
 
+/// How objects are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// With a request for each.
+    EachAlone,
+    /// With as few requests as make sense.
+    Fewest,
+}
+
 /// Reads those of the objects that exist, all of one kind.
 pub(crate) async fn look(
     api: &Api,
     resource: &Resource,
-    ids: &[ManifestId],
+    ids: Vec<ManifestId>,
+    way: Way,
 ) -> Result<BTreeMap<ManifestId, Value>, Failure> {
-    let mut found = BTreeMap::new();
-    if ids.len() <= SINGLE {
-        for id in ids {
-            match api.get_metadata(&resource.object_path(&resource.version, id)).await {
-                Ok(bytes) => drop(found.insert(id.clone(), parse(&bytes)?)),
-                Err(failure) if failure.code() == Some(404) => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        return Ok(found);
+    if way == Way::EachAlone || ids.len() <= SINGLE {
+        each(api, resource, ids).await
+    } else {
+        listed(api, resource, &ids).await
     }
+}
+
+async fn each(api: &Api, resource: &Resource, ids: Vec<ManifestId>) -> Result<BTreeMap<ManifestId, Value>, Failure> {
+    let get = |id: ManifestId| async move {
+        match api.get_metadata(&resource.object_path(&resource.version, &id)).await {
+            Ok(bytes) => Ok(Some((id, parse(&bytes)?))),
+            Err(failure) if failure.code() == Some(404) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    };
+    // Collected, since the compiler cannot tell that a stream over the closure is `Send`.
+    let gets: Vec<_> = ids.into_iter().map(get).collect();
+    stream::iter(gets)
+        .buffer_unordered(AT_ONCE)
+        .try_filter_map(|found| async move { Ok(found) })
+        .try_collect()
+        .await
+}
+
+async fn listed(api: &Api, resource: &Resource, ids: &[ManifestId]) -> Result<BTreeMap<ManifestId, Value>, Failure> {
+    let mut found = BTreeMap::new();
     let place = |id: &ManifestId| {
         let namespace = id.namespace.as_deref().unwrap_or("default");
         let namespace = if resource.namespaced { namespace } else { "" };

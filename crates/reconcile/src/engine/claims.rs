@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use driftless_model::{kinds, manifest::ManifestId};
 use serde_json::Value;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 
 use super::{
     Done, Engine, hint_for,
@@ -18,11 +18,46 @@ use crate::{
     survey,
 };
 
+/// So many objects are read one by one while lists of the others are under way. A list may take 100 ms where an object
+/// takes two: the API server answers it once its cache of the kind is as new as etcd (KEP-2340), and where nothing of
+/// the kind changes it learns that ten times a second.
+const AHEAD: usize = 32;
+
 /// Objects of a kind to look for.
 struct Look {
     kind: KindKey,
     resource: Arc<Resource>,
     asked: Vec<(Key, ManifestId)>,
+}
+
+/// Which of two workers is heard first, whichever has done first.
+#[derive(Default)]
+struct Turn {
+    /// Closed once this one is.
+    _own: Option<oneshot::Sender<()>>,
+    before: Option<oneshot::Receiver<()>>,
+}
+
+impl Turn {
+    fn two() -> (Self, Self) {
+        let (own, before) = oneshot::channel();
+        let first = Self {
+            _own: Some(own),
+            before: None,
+        };
+        let second = Self {
+            _own: None,
+            before: Some(before),
+        };
+        (first, second)
+    }
+
+    async fn come(self) {
+        if let Some(before) = self.before {
+            // Nothing is ever sent.
+            let _closed = before.await;
+        }
+    }
 }
 
 /// It is known what exists of some objects.
@@ -42,8 +77,9 @@ impl Engine {
         }
     }
 
-    /// Asks for the owners of all that were found to be ready. Built-in kinds are asked for together, so that what is
-    /// ready at once is applied in order; any other may be of an API that does not answer.
+    /// Asks for the owners of all that were found to be ready. Built-in kinds are asked for together, those first that
+    /// are applied first, so that what is ready at once is applied in order; any other may be of an API that does not
+    /// answer.
     pub(super) fn survey(&mut self) {
         let mut built_in = Vec::new();
         for (kind, keys) in std::mem::take(&mut self.unclaimed) {
@@ -51,12 +87,40 @@ impl Engine {
             if kinds::scope(&look.resource.group, &look.resource.kind).is_some() {
                 built_in.push(look);
             } else {
-                self.start_survey(vec![look]);
+                self.start_survey(vec![look], survey::Way::Fewest, Turn::default());
             }
         }
-        if !built_in.is_empty() {
-            self.start_survey(built_in);
+        if built_in.is_empty() {
+            return;
         }
+        let ahead = self.take_ahead(&mut built_in);
+        let (first, second) = Turn::two();
+        self.start_survey(ahead, survey::Way::EachAlone, first);
+        if !built_in.is_empty() {
+            self.start_survey(built_in, survey::Way::Fewest, second);
+        }
+    }
+
+    /// Takes the objects out of `looks` that are applied first.
+    fn take_ahead(&self, looks: &mut Vec<Look>) -> Vec<Look> {
+        let rank = |key: &Key| self.state.entry(*key).map_or(u8::MAX, |entry| entry.rank);
+        looks.sort_by_key(|look| look.asked.first().map(|(key, _)| rank(key)));
+        let mut room = AHEAD;
+        let mut ahead = Vec::new();
+        for look in looks.iter_mut() {
+            let rest = look.asked.split_off(room.min(look.asked.len()));
+            room -= look.asked.len();
+            let asked = std::mem::replace(&mut look.asked, rest);
+            if !asked.is_empty() {
+                ahead.push(Look {
+                    kind: look.kind,
+                    resource: Arc::clone(&look.resource),
+                    asked,
+                });
+            }
+        }
+        looks.retain(|look| !look.asked.is_empty());
+        ahead
     }
 
     fn look_at(&mut self, kind: KindKey, keys: Vec<Key>) -> Option<Look> {
@@ -88,19 +152,21 @@ impl Engine {
         Some(Look { kind, resource, asked })
     }
 
-    fn start_survey(&mut self, looks: Vec<Look>) {
+    fn start_survey(&mut self, looks: Vec<Look>, way: survey::Way, turn: Turn) {
         let api = self.api.clone();
         self.workers.spawn(async move {
             let mut tasks = JoinSet::new();
             for Look { kind, resource, asked } in looks {
                 let api = api.clone();
                 tasks.spawn(async move {
-                    let ids: Vec<_> = asked.iter().map(|(_, id)| id.clone()).collect();
-                    let result = survey::look(&api, &resource, &ids).await;
+                    let ids = asked.iter().map(|(_, id)| id.clone()).collect();
+                    let result = survey::look(&api, &resource, ids, way).await;
                     Surveyed { kind, asked, result }
                 });
             }
-            Done::Surveyed(tasks.join_all().await)
+            let surveyed = tasks.join_all().await;
+            turn.come().await;
+            Done::Surveyed(surveyed)
         });
     }
 
