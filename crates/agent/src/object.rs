@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use driftless_model::{
     bundle::{self, Bundle},
-    delta,
+    delta, frames,
     hash::ObjectHash,
     snapshot::Snapshot,
 };
@@ -88,9 +88,9 @@ pub enum Bad {
 /// When it is not, in at most [`bundle::MAX_BYTES`], what `hash` names.
 pub fn verify(hash: ObjectHash, zstd: Bytes) -> Result<(Frame, Bytes), Bad> {
     let bad = || Bad::Compression(hash.short());
-    // In one piece, since a window as large as the content is then not needed. The frame's own word is only a hint of
+    // In one piece, since a window as large as the content is then not needed. The frames' own word is only a hint of
     // how much to allocate: zstd fails when the content turns out larger.
-    let announced = zstd::zstd_safe::get_frame_content_size(&zstd).map_err(|_| bad())?;
+    let announced = frames::announced_size(&zstd).map_err(|_| bad())?;
     let capacity = match announced.map(usize::try_from) {
         None => bundle::MAX_BYTES,
         Some(Ok(size)) if size <= bundle::MAX_BYTES => size,

@@ -33,6 +33,7 @@ pub mod effect;
 pub mod event;
 pub mod explain;
 pub mod fleet;
+pub mod frames;
 pub mod hash;
 pub mod history;
 pub mod hook;

@@ -16,7 +16,7 @@ pub use upload::Upload;
 use std::{borrow::Cow, fmt, io::Read as _, sync::Arc};
 
 use bytes::Bytes;
-use driftless_model::{bundle, hash::ObjectHash};
+use driftless_model::{bundle, frames, hash::ObjectHash};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 
@@ -30,8 +30,6 @@ pub const MAX_OBJECT_BYTES: usize = bundle::MAX_BYTES;
 
 /// Speed matters more than the last percent: a push compresses while somebody waits.
 const COMPRESSION: i32 = 3;
-/// A snapshot is hashes, in which there is nothing to find.
-const SNAPSHOT_COMPRESSION: i32 = 1;
 /// Requests under way at once in calls that take many hashes.
 const CONCURRENCY: usize = 32;
 /// Above this, hashing and compressing would hold up other tasks of the thread.
@@ -125,12 +123,11 @@ impl Bucket {
         Ok(hash)
     }
 
-    /// As [`Bucket::put_object`], for a snapshot whose name is known.
-    pub(crate) async fn put_snapshot(&self, hash: ObjectHash, bytes: &[u8]) -> Result<(), Error> {
-        let compressed = compress(bytes, SNAPSHOT_COMPRESSION);
-        self.put_new(&layout::object(&hash), compressed.into(), || format!("snapshot {hash}"))
-            .await?;
-        Ok(())
+    /// As [`Bucket::put_object`], for a snapshot whose name is known and that is compressed already.
+    pub(crate) async fn put_snapshot(&self, hash: ObjectHash, compressed: Bytes) -> Result<(), Error> {
+        let path = layout::object(&hash);
+        let put = self.put_new(&path, compressed, || format!("snapshot {hash}"));
+        put.await.map(drop)
     }
 
     /// Stores objects that somebody sent. Those that are there already are left as they are.
@@ -365,8 +362,8 @@ fn compress(bytes: &[u8], level: i32) -> Vec<u8> {
 }
 
 fn decompress(compressed: &[u8], max_len: usize) -> Result<Bytes, Fault> {
-    let declared = zstd::zstd_safe::get_frame_content_size(compressed);
-    let declared = declared.map_err(|_| Fault::Other("it is not compressed by zstd".into()))?;
+    let declared = frames::announced_size(compressed);
+    let declared = declared.map_err(|error| Fault::Other(error.to_string().into()))?;
     let unreadable = |error| Fault::Other(format!("it cannot be decompressed: {error}").into());
     let bytes = match declared.map(|length| usize::try_from(length).unwrap_or(usize::MAX)) {
         Some(length) if length > max_len => return Err(Fault::TooLarge { actual: length }),

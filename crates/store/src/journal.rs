@@ -21,6 +21,7 @@
 mod checkpoint;
 mod commit;
 mod follow;
+mod packer;
 
 use std::{fmt, sync::Arc, time::Duration};
 

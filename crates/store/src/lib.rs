@@ -12,7 +12,7 @@
 //!
 //! # Names in the bucket
 //! ```text
-//! objects/ab/abcdef…               canonical bytes, zstd; named by the sha256 of the uncompressed bytes
+//! objects/ab/abcdef…               canonical bytes, zstd, one frame or several; named by the sha256 of the uncompressed
 //! journal/00000000000000000042     entry 42, canonical JSON; created once, never changed
 //! checkpoints/00000000000000001000 {tip, fleet} after entry 1000, canonical JSON; may be deleted at any time
 //! status/edge-0a1b2c3d/07          a part of what one replica knows of its clusters, zstd; soft, overwritten

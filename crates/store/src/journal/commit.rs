@@ -10,6 +10,7 @@ use driftless_model::{
     fleet::{Append, Decision, Fleet, Intent, Refusal},
     hash::ObjectHash,
     journal::Entry,
+    name::ChannelName,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Clock, Coming, Outcome, Pending, Settings, State, checkpoint, follow};
+use super::{Clock, Coming, Outcome, Pending, Settings, State, checkpoint, follow, packer::Packer};
 use crate::{
     bucket::{Bucket, Put},
     error::{Cause, Error},
@@ -53,6 +54,7 @@ pub struct Task {
     /// The newest checkpoint that was read or begun.
     checkpoint: u64,
     listener: Option<Listener>,
+    packer: Packer,
 }
 
 /// The task's ends of what handles hold.
@@ -97,6 +99,7 @@ impl Task {
             checkpoints: JoinSet::new(),
             checkpoint,
             listener: None,
+            packer: Packer::default(),
         }
     }
 
@@ -206,7 +209,10 @@ impl Task {
             if let Some(tell) = &self.listener {
                 coming(&state.fleet, &next.fleet, &plan.snapshots).for_each(tell);
             }
-            self.put_snapshots(&plan.snapshots).await?;
+            let packed = plan.snapshots.iter();
+            let packed = packed.map(|(hash, made)| (*hash, self.packer.pack(made.channel.as_ref(), &made.bytes)));
+            let packed = packed.collect();
+            self.put_snapshots(packed).await?;
             match self.append(entry.seq, &bytes).await? {
                 None => {
                     self.states.send_replace(Arc::new(next));
@@ -252,13 +258,13 @@ impl Task {
     }
 
     /// Stores what the events name, before an entry names it.
-    async fn put_snapshots(&mut self, snapshots: &BTreeMap<ObjectHash, Bytes>) -> Result<(), Error> {
+    async fn put_snapshots(&mut self, packed: Vec<(ObjectHash, Bytes)>) -> Result<(), Error> {
         let mut attempt = 0;
         loop {
             // Collected, since the compiler cannot tell that a stream over the closure is `Send`.
-            let puts: Vec<_> = snapshots
+            let puts: Vec<_> = packed
                 .iter()
-                .map(|(hash, bytes)| self.bucket.put_snapshot(*hash, bytes))
+                .map(|(hash, zstd)| self.bucket.put_snapshot(*hash, zstd.clone()))
                 .collect();
             let stored = stream::iter(puts)
                 .buffer_unordered(CONCURRENCY)
@@ -313,13 +319,20 @@ fn folds_to(state: &State, bytes: &[u8], next: &State) -> bool {
     folded.take(bytes).is_ok() && folded == *next
 }
 
+/// A snapshot that is to be stored.
+struct Made {
+    /// Whose it is.
+    channel: Option<ChannelName>,
+    bytes: Bytes,
+}
+
 /// What one entry would say, and what would be answered once it is durable.
 ///
 /// Refusals wait for it too: they may rest on an event earlier in the same entry.
 struct Plan {
     time: Timestamp,
     events: Vec<Event>,
-    snapshots: BTreeMap<ObjectHash, Bytes>,
+    snapshots: BTreeMap<ObjectHash, Made>,
     answers: Vec<Answer>,
     /// The state after the entry: to decide on the events one by one is to fold them.
     fleet: Fleet,
@@ -341,8 +354,11 @@ impl Plan {
                 Ok(Decision::Append(append)) => {
                     let Append { event, snapshot } = *append;
                     let hash = snapshot.as_ref().map(|snapshot| snapshot.hash());
-                    let stored = snapshot.map(|snapshot| (snapshot.hash(), snapshot.into_bytes().into()));
-                    plan.snapshots.extend(stored);
+                    let made = snapshot.map(|snapshot| Made {
+                        channel: event.channel().cloned(),
+                        bytes: snapshot.into_bytes().into(),
+                    });
+                    plan.snapshots.extend(hash.zip(made));
                     plan.events.push(event.clone());
                     Ok(Outcome {
                         seq,
@@ -380,15 +396,15 @@ impl Plan {
 }
 
 /// What channels of `before` will be at in `next`: one of the snapshots that are about to be stored.
-fn coming(before: &Fleet, next: &Fleet, snapshots: &BTreeMap<ObjectHash, Bytes>) -> impl Iterator<Item = Coming> {
+fn coming(before: &Fleet, next: &Fleet, snapshots: &BTreeMap<ObjectHash, Made>) -> impl Iterator<Item = Coming> {
     next.channels.iter().filter_map(|(name, channel)| {
         let snapshot = channel.snapshot?;
-        let bytes = snapshots.get(&snapshot)?;
+        let made = snapshots.get(&snapshot)?;
         Some(Coming {
             channel: name.clone(),
             before: before.channels.get(name).and_then(|channel| channel.snapshot),
             snapshot,
-            bytes: bytes.clone(),
+            bytes: made.bytes.clone(),
         })
     })
 }
