@@ -18,6 +18,7 @@ behaviour_suite!(
     hook_that_succeeds_lets_its_component_go_on_and_one_that_fails_does_not,
     object_that_is_refused_starts_the_hook_of_a_failure_once,
     what_left_goes_after_what_depended_on_it,
+    what_left_stays_until_what_is_new_is_healthy,
 );
 
 fn annotated(mut object: Value, key: &str, value: &str) -> Value {
@@ -176,6 +177,45 @@ async fn what_left_goes_after_what_depended_on_it(cluster: &dyn TestCluster) -> 
         .await?;
     eventually(SOON, "the Deployment to go", async || {
         Ok(deployments.get_opt("first").await?.is_none().then_some(()))
+    })
+    .await
+}
+
+async fn what_left_stays_until_what_is_new_is_healthy(cluster: &dyn TestCluster) -> Result<()> {
+    let world = World::new(cluster, "succession").await?;
+    let _agent = world.agent().await?;
+    // Pods of the broken one wait for a node that there is not.
+    let web = |image: &str, node: Value| {
+        let mut web = deployment("web", image, 1);
+        web["spec"]["template"]["spec"]["nodeSelector"] = node;
+        web
+    };
+    let before = [web("example.com/web:1", Value::Null), config_map("old", "value")];
+    world.push("succession", &stream(&before)).await?;
+    world.healthy().await?;
+
+    let broken = web("example.com/web:broken", json!({"example.com/node": "none"}));
+    world.push("succession", &stream(&[broken])).await?;
+    world
+        .row_where("the prune to wait", |row| {
+            let problems = row.problems();
+            row.applied() == (1, 1) && problems.iter().any(|problem| problem.reason == "PruneWaits")
+        })
+        .await?;
+    // What it did after that shows that it did not delete the old one meanwhile.
+    world.push("other", &stream(&[config_map("fence", "value")])).await?;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client()?, world.namespace());
+    eventually(SOON, "what comes later to be applied", async || {
+        Ok(maps.get_opt("fence").await?.map(drop))
+    })
+    .await?;
+    ensure!(maps.get("old").await?.metadata.deletion_timestamp.is_none(), "it went");
+
+    world
+        .push("succession", &stream(&[web("example.com/web:2", Value::Null)]))
+        .await?;
+    eventually(SOON, "the old one to go", async || {
+        Ok(maps.get_opt("old").await?.is_none().then_some(()))
     })
     .await
 }
