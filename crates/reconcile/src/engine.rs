@@ -48,7 +48,6 @@ use driftless_model::{
     bundle::upkeep::Drift,
     manifest::ManifestId,
     name::ComponentName,
-    orders::Orders,
     status::Counters,
     view::{Collision, View},
 };
@@ -71,6 +70,7 @@ use crate::{
 };
 pub(crate) use failures::{conflicts_text, hint_for};
 pub(crate) use objection::objection;
+pub(crate) use orders::Ordered;
 
 use state::{ComponentKey, Entry, Gate, Issue, Key, KindKey, Recount, State};
 
@@ -115,7 +115,7 @@ pub(crate) struct Engine {
     clock: Clock,
     rng: SmallRng,
     views: channel::Receiver<Option<Arc<View>>>,
-    orders: channel::Receiver<Arc<Orders>>,
+    orders: channel::Receiver<Ordered>,
     obeyed: orders::Obeyed,
     reports: channel::Sender<Arc<Report>>,
     reader: Arc<Reader>,
@@ -157,7 +157,7 @@ impl Engine {
         settings: Settings,
         clock: Clock,
         seed: u64,
-        (views, orders): (channel::Receiver<Option<Arc<View>>>, channel::Receiver<Arc<Orders>>),
+        (views, orders): (channel::Receiver<Option<Arc<View>>>, channel::Receiver<Ordered>),
         reports: channel::Sender<Arc<Report>>,
     ) -> Self {
         let home = settings.namespace.clone();

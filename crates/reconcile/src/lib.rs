@@ -60,7 +60,7 @@ use driftless_model::{
     view::View,
 };
 use jiff::Timestamp;
-use tokio::sync::watch as channel;
+use tokio::{sync::watch as channel, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -156,7 +156,7 @@ pub struct Report {
 #[derive(Debug, Clone)]
 pub struct Handle {
     desired: Arc<channel::Sender<Option<Arc<View>>>>,
-    orders: Arc<channel::Sender<Arc<Orders>>>,
+    orders: Arc<channel::Sender<engine::Ordered>>,
     report: channel::Receiver<Arc<Report>>,
 }
 
@@ -169,9 +169,18 @@ impl Handle {
     /// Sets what people asked for by hand. Replaces whatever was set before.
     pub fn set_orders(&self, orders: Arc<Orders>) {
         self.orders.send_if_modified(|current| {
-            let differs = **current != *orders;
-            *current = orders;
+            let differs = *current.orders != *orders;
+            current.orders = orders;
             differs
+        });
+    }
+
+    /// Tells what the clock shows by which orders end: that of whoever takes them. Until this is known they end by the
+    /// clock of this machine.
+    pub fn set_time(&self, time: Timestamp) {
+        self.orders.send_if_modified(|current| {
+            current.shown = Some((time, Instant::now()));
+            !current.orders.is_empty()
         });
     }
 
@@ -209,7 +218,7 @@ impl Reconciler {
     ) -> (Handle, Self) {
         let api = api::Api::new(client, permit);
         let (desired, views) = channel::channel(None);
-        let (orders, ordered) = channel::channel(Arc::default());
+        let (orders, ordered) = channel::channel(engine::Ordered::default());
         let (reports, report) = channel::channel(Arc::default());
         let engine = engine::Engine::new(api, settings, clock, seed, (views, ordered), reports);
         (

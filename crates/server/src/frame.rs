@@ -74,11 +74,6 @@ impl Frame {
         }
     }
 
-    /// Names what it says.
-    pub(crate) fn hash(&self) -> ObjectHash {
-        ObjectHash::of(&[&self.head[..], &self.body].concat())
-    }
-
     /// Bytes that it takes.
     pub(crate) fn len(&self) -> usize {
         self.head.len() + self.body.len()

@@ -1,4 +1,5 @@
-//! Clocks that are wrong: agents an hour ahead and an hour behind lead, apply, repair drift and hand over as any others.
+//! Clocks that are wrong: agents an hour ahead and an hour behind lead, apply, repair drift and hand over as any others,
+//! and are paused for as long as people said.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use driftless_tests::{
@@ -68,6 +69,21 @@ impl Clocks<'_> {
         .await
     }
 
+    /// Pauses the cluster, and has it go on after a push that waited.
+    async fn pause(&self, reason: &str, time: &str) -> Result<()> {
+        let name = self.world.name();
+        let pause = ["pause", name, "--for", time, "--reason", reason];
+        self.world.driftless(&pause).await?;
+        self.world.push("web", &objects("paused")).await?;
+        let row = self.world.row_where("the pause to be told", |row| {
+            let problems = row.problems();
+            let mut paused = problems.iter().filter(|problem| problem.reason == "Paused");
+            paused.any(|problem| problem.message.contains(reason) && problem.message.contains("for it to end"))
+        });
+        row.await?;
+        self.world.driftless(&["resume", name]).await.map(drop)
+    }
+
     /// Pushes, and has drift repaired.
     async fn work(&self, value: &str) -> Result<()> {
         self.world.push("web", &objects(value)).await?;
@@ -112,6 +128,8 @@ async fn agents_whose_clocks_are_an_hour_off_lead_and_hand_over_as_any_others() 
     clocks.leads("behind", -1).await?;
     behind.kill();
     clocks.leads("ahead", 1).await?;
+    // By this one's clock that ended before it was ordered.
+    clocks.pause("half an hour", "30m").await?;
 
     // By this one's clock it will be renewed in two hours.
     let later = clocks.start("later", -1).await?;

@@ -217,7 +217,7 @@ impl Point {
         Ok(found)
     }
 
-    /// Makes a welcome of `cluster` one of the session's, so that those of all clusters are alike.
+    /// Makes a welcome of `cluster` one of the session's, and of no time, so that those of all clusters are alike.
     fn rename(&self, cluster: &ClusterName, welcome: &mut v1::Welcome) -> Result<(), Refused> {
         if welcome.cluster != cluster.as_str() {
             let refusal = Refusal::WrongCluster {
@@ -227,6 +227,8 @@ impl Point {
             return Err(refusal.into());
         }
         self.session.cluster().as_str().clone_into(&mut welcome.cluster);
+        // Nothing is paused here that might end.
+        welcome.time = None;
         Ok(())
     }
 }
@@ -302,7 +304,7 @@ fn take(session: &mut Session, message: v1::ServerMessage) -> Result<Heard, Refu
             }
             // Nothing is stored here: it counts as stored at once.
             Action::Adopt(adoption) => session.saved(adoption.generation),
-            Action::Ask(_) | Action::Answer(_) => {}
+            Action::Time(_) | Action::Ask(_) | Action::Answer(_) => {}
             Action::Goodbye { after_ms, .. } => heard.goodbye = Some(Duration::from_millis(after_ms.into())),
         }
     }
@@ -314,6 +316,8 @@ fn take(session: &mut Session, message: v1::ServerMessage) -> Result<Heard, Refu
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use driftless_model::{
         bundle::Bundle,
         directive::Directive,
@@ -321,7 +325,7 @@ mod tests {
         manifest::Manifest,
         snapshot::{self, Components, Provenance, Snapshot},
     };
-    use driftless_proto::to_hash;
+    use driftless_proto::{from_time, to_hash};
     use serde_json::json;
 
     use super::*;
@@ -346,10 +350,15 @@ mod tests {
         v1::ServerMessage { message: Some(message) }.encode_to_vec().into()
     }
 
+    /// Each is told at another time.
     fn welcome(cluster: &str) -> Bytes {
+        static TOLD: AtomicI64 = AtomicI64::new(0);
+        let seconds = TOLD.fetch_add(1, Ordering::Relaxed);
+        let time = from_time(jiff::Timestamp::constant(seconds, 0));
         wire(server_message::Message::Welcome(v1::Welcome {
             cluster: cluster.to_owned(),
             channel: "prod".to_owned(),
+            time: Some(time),
             ..v1::Welcome::default()
         }))
     }

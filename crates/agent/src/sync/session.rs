@@ -20,6 +20,7 @@ use driftless_model::{
     view::View,
 };
 use driftless_proto::{self as proto, v1};
+use jiff::Timestamp;
 
 use super::refusal::{Refusal, malformed};
 use crate::{
@@ -41,6 +42,8 @@ const WANT: usize = 64;
 /// What to do about a message.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
+    /// The server's clock shows this: orders end by it.
+    Time(Timestamp),
     /// Ask for these objects.
     Want(Vec<Wanted>),
     /// This is accepted.
@@ -226,7 +229,10 @@ impl Session {
         // What the cluster was to run of a channel that it left meanwhile.
         self.pending
             .take_if(|pending| pending.directive.channel != record.channel);
-        let actions = self.accept_record(&record);
+        // Before the orders that it is for. Older servers do not say.
+        let shown = welcome.time.map(|time| proto::time("welcome.time", Some(&time)));
+        let time = shown.transpose().map_err(malformed)?.map(Action::Time);
+        let actions = time.into_iter().chain(self.accept_record(&record)).collect();
         self.welcome = Some(record);
         Ok(actions)
     }

@@ -144,6 +144,7 @@ impl Sync {
         let mut ended = None;
         for action in actions {
             match action {
+                Action::Time(time) => self.desired.set_time(time),
                 Action::Want(wanted) => out.send(Message::Want(want(&wanted))).await?,
                 Action::Adopt(adoption) => {
                     self.adopt(*adoption);

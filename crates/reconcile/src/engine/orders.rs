@@ -6,18 +6,38 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use driftless_model::orders::{Orders, Pause};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::{
     Engine, Timer,
     state::{Component, ComponentKey, Gate, Issue, Serving},
 };
+use crate::Clock;
 
 /// The clock is looked at that often while something is paused: it may be set.
 const LOOK: Duration = Duration::from_secs(600);
 /// A timer is a little early or late by the clock.
 const LEAST_LOOK: Duration = Duration::from_millis(10);
+
+/// What people ask for, and by which clock it ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ordered {
+    pub(crate) orders: Arc<Orders>,
+    /// What the clock of whoever takes orders showed, and when.
+    pub(crate) shown: Option<(Timestamp, Instant)>,
+}
+
+impl Ordered {
+    /// The time by the clock by which the orders end. A clock of this machine that is wrong, or set meanwhile, ends no
+    /// pause early that others count on.
+    fn now(&self, own: Clock) -> Timestamp {
+        self.shown.map_or_else(own, |(time, at)| {
+            let passed = SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX);
+            time.checked_add(passed).unwrap_or(Timestamp::MAX)
+        })
+    }
+}
 
 /// What is obeyed at the moment.
 #[derive(Default)]
@@ -31,11 +51,12 @@ pub(super) struct Obeyed {
 impl Engine {
     /// Takes in what people ask for, and looks at everything anew: orders change a few times a day.
     pub(super) fn on_orders(&mut self) {
-        let orders = Arc::clone(&self.orders.borrow_and_update());
-        let before = std::mem::replace(&mut self.obeyed.reconcile, orders.reconcile);
-        self.obey(&orders);
+        let ordered = self.orders.borrow_and_update().clone();
+        let reconcile = ordered.orders.reconcile;
+        let before = std::mem::replace(&mut self.obeyed.reconcile, reconcile);
+        self.obey(&ordered);
         // What was asked for before the start is done: a start looks at everything.
-        if self.state.has_view && orders.reconcile > before {
+        if self.state.has_view && reconcile > before {
             self.reconcile_all();
         }
     }
@@ -43,13 +64,13 @@ impl Engine {
     /// A pause or a consent may have ended.
     pub(super) fn on_orders_time(&mut self, at: Instant) {
         if self.obeyed.due == Some(at) {
-            let orders = Arc::clone(&self.orders.borrow());
-            self.obey(&orders);
+            let ordered = self.orders.borrow().clone();
+            self.obey(&ordered);
         }
     }
 
-    fn obey(&mut self, orders: &Orders) {
-        let now = (self.clock)();
+    fn obey(&mut self, ordered: &Ordered) {
+        let (orders, now) = (&ordered.orders, ordered.now(self.clock));
         self.state.orders = (orders.at(now), now);
         self.obeyed.due = orders.next_end(now).map(|end| {
             let wait = Duration::try_from(end.duration_since(now)).unwrap_or_default();

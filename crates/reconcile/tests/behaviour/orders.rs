@@ -110,6 +110,34 @@ async fn paused_component_is_neither_repaired_nor_changed_nor_pruned_until_the_p
 }
 
 #[tokio::test(start_paused = true)]
+async fn pause_ends_by_the_clock_of_whoever_ordered_it_and_not_by_that_of_this_machine() {
+    const HOURS: u32 = 2;
+    for ahead in [3, -3] {
+        let (cluster, _) = simulated();
+        let running = Running::start_at(cluster.client(), clock);
+        let view = view(&[("shop", &[namespace("shop"), config_map("a", "1")])]);
+        let theirs = clock() - SignedDuration::from_hours(ahead);
+        let order = Order::Pause {
+            component: None,
+            until: theirs + SignedDuration::from_hours(HOURS.into()),
+            reason: "a migration".to_owned(),
+        };
+        let orders = order.apply(&Orders::default(), "ann", theirs);
+        running.handle.set_time(theirs);
+        running.handle.set_orders(Arc::new(orders));
+        running.handle.set_desired(view.clone());
+        let begun = Instant::now();
+        let (end, minute) = (Duration::from_secs(3600) * HOURS, Duration::from_secs(60));
+        time_passes(end - minute).await;
+        let requests = cluster.requests();
+        assert_eq!(requests.writes(), 0, "{ahead} hours ahead: {requests:?}");
+        running.until("converged", |report| is_converged(report, &view)).await;
+        let took = begun.elapsed();
+        assert!((end..end + minute).contains(&took), "{ahead} hours ahead: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn cluster_that_is_paused_from_the_start_writes_nothing_and_goes_on_when_resumed() {
     let (cluster, _) = simulated();
     let running = Running::start_at(cluster.client(), clock);

@@ -277,14 +277,14 @@ impl Greeting {
         let (_, record) = self.certificate.cluster(&state.fleet)?;
         self.core.table.connected(&self.name, id, (self.core.clock)());
         tracing::debug!(cluster = %self.name, version = hello.agent_version, sequence = hello.sequence, "agent connected");
-        let welcome = agent::welcome(&self.name, record);
+        let (welcome, told) = agent::welcome(&self.name, record, (self.core.clock)());
         let agent = Agent {
             open,
             certificate: self.certificate,
             inbound: self.inbound,
             orders: self.core.hub.orders(&record.channel, id, &line),
             channel: record.channel.clone(),
-            told: welcome.hash(),
+            told,
             line,
             is_news: true,
             takes_deltas: hello.takes_deltas,

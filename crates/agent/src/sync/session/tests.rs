@@ -126,6 +126,29 @@ fn at_five() -> Session {
 }
 
 #[test]
+fn time_of_the_server_comes_before_the_orders_that_end_by_it() {
+    let mut session = at_five();
+    let time = "2026-01-02T03:04:05.5Z".parse().unwrap();
+    let welcome = |message: v1::ServerMessage| match message.message {
+        Some(v1::server_message::Message::Welcome(welcome)) => welcome,
+        other => panic!("{other:?}"),
+    };
+    let told = v1::Welcome {
+        orders: r#"{"reconcile":1}"#.to_owned(),
+        time: Some(proto::from_time(time)),
+        ..welcome(welcome_to("prod", &[]))
+    };
+    let actions = session
+        .receive(message(v1::server_message::Message::Welcome(told)))
+        .unwrap();
+    assert!(
+        matches!(&actions[..], [Action::Time(at), Action::Adopt(adoption)]
+            if *at == time && adoption.accepted.orders.reconcile == 1),
+        "{actions:?}"
+    );
+}
+
+#[test]
 fn inline_objects_make_a_view_without_asking() {
     let mut session = welcomed();
     let shop = bundle("shop", &["a", "b"]);

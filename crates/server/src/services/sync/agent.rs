@@ -14,9 +14,11 @@ use driftless_model::{
     name::{ChannelName, ClusterName},
     status::ClusterStatus,
 };
-use driftless_proto::{from_orders, from_vars, opt_hash, v1};
+use driftless_proto::{from_orders, from_time, from_vars, opt_hash, v1};
 use driftless_store::Error as StoreError;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use prost::Message as _;
 use tokio::sync::oneshot;
 use tonic::{Status, Streaming};
 use v1::{agent_message::Message as FromAgent, server_message::Message as ToAgent};
@@ -44,15 +46,20 @@ const RECONNECT_SPREAD_MS: u32 = 3000;
 /// Two agents with one certificate would otherwise push each other out all the time.
 const REPLACED_RECONNECT_MS: u32 = 60_000;
 
-pub(super) fn welcome(name: &ClusterName, record: &Cluster) -> Frame {
-    Frame::new(ToAgent::Welcome(v1::Welcome {
+/// What an agent is told of its cluster at `now`, and what names that, whenever it is told.
+pub(super) fn welcome(name: &ClusterName, record: &Cluster, now: Timestamp) -> (Frame, ObjectHash) {
+    let timeless = v1::Welcome {
         cluster: name.to_string(),
         channel: record.channel.to_string(),
         labels: record.labels.clone(),
         vars: from_vars(&record.vars),
         revision: record.revision(),
         orders: from_orders(&record.orders),
-    }))
+        time: None,
+    };
+    let told = ObjectHash::of(&timeless.encode_to_vec());
+    let time = Some(from_time(now));
+    (Frame::new(ToAgent::Welcome(v1::Welcome { time, ..timeless })), told)
 }
 
 /// An open stream on hub and table; takes itself off both when it is dropped, however the connection ends.
@@ -205,8 +212,7 @@ impl Agent {
             self.orders = self.open.core.hub.orders(&record.channel, self.open.id, &self.line);
             self.is_news = true;
         }
-        let welcome = welcome(name, record);
-        let told = welcome.hash();
+        let (welcome, told) = welcome(name, record, (self.open.core.clock)());
         let is_new = std::mem::replace(&mut self.told, told) != told;
         is_new.then_some(Step::Send(welcome))
     }
