@@ -1,8 +1,13 @@
-//! Objects as differences from others: a zstd frame that has the base as its prefix, so that one changed line of a large
-//! bundle travels as a few dozen bytes.
+//! Objects as differences from others, so that one changed line of a large bundle travels as a few dozen bytes.
+//!
+//! Where a few places differ, a delta says which: a byte, and a zstd frame of [`splices`]. Any other is a zstd frame that
+//! has the base as its prefix. To find the former takes a tenth of the time, and it is smaller: zstd has something to say
+//! of each 128 KB, changed or not.
 //!
 //! The server encodes, once for each pair; agents decode, and believe nothing of it before the result hashes to its
 //! name. Pure.
+
+mod splices;
 
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_frame_content_size};
 
@@ -13,6 +18,8 @@ const LEVEL: i32 = 3;
 const FAR: usize = 256 * 1024;
 /// Where that is done, it finds nearly all, and little is left for the ordinary tables.
 const FAR_LEVEL: i32 = 1;
+/// Begins a delta of splices. A zstd frame begins with 0x28.
+const SPLICED: u8 = 1;
 /// Windows that zstd knows, as powers of two.
 const WINDOWS: std::ops::RangeInclusive<u32> = 17..=27;
 
@@ -27,11 +34,20 @@ pub enum Error {
     TooLarge(usize),
 }
 
-/// The delta from `base` to `target`. It says how long `target` is.
+/// The delta from `base` to `target`.
 ///
-/// Both have at most [`crate::bundle::MAX_BYTES`]; of a longer base only the end helps.
+/// Both have at most [`crate::bundle::MAX_BYTES`]; of a longer base only the end helps, where more than a few places differ.
 #[must_use]
 pub fn encode(base: &[u8], target: &[u8]) -> Vec<u8> {
+    let Some(splices) = splices::between(base, target) else {
+        return prefixed(base, target);
+    };
+    let frame = zstd::bulk::compress(&splices::write(&splices), LEVEL);
+    let frame = frame.expect("compressing into memory has no way to fail");
+    [&[SPLICED], &frame[..]].concat()
+}
+
+fn prefixed(base: &[u8], target: &[u8]) -> Vec<u8> {
     let both = base.len() + target.len();
     let window = both.max(1).next_power_of_two().ilog2();
     let mut context = CCtx::create();
@@ -57,6 +73,14 @@ pub fn encode(base: &[u8], target: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When it is no delta, or makes more than `limit` bytes.
 pub fn decode(base: &[u8], delta: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
+    let Some((&SPLICED, frame)) = delta.split_first() else {
+        return of_prefix(base, delta, limit);
+    };
+    let splices = zstd::bulk::decompress(frame, splices::MOST_BYTES).map_err(|_| Error::Damaged)?;
+    splices::apply(base, &splices, limit)
+}
+
+fn of_prefix(base: &[u8], delta: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
     let length = match get_frame_content_size(delta) {
         Ok(Some(length)) => usize::try_from(length).unwrap_or(usize::MAX),
         Ok(None) | Err(_) => return Err(Error::Damaged),

@@ -25,6 +25,7 @@
 pub mod bundle;
 pub mod canonical;
 pub mod cluster;
+mod common;
 pub mod definition;
 pub mod delta;
 pub mod diff;

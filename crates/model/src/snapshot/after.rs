@@ -4,12 +4,10 @@
 use memchr::{memchr, memchr2_iter, memrchr};
 
 use super::{Components, Error, Snapshot};
-use crate::{hash::ObjectHash, name::ComponentName};
+use crate::{common, hash::ObjectHash, name::ComponentName};
 
 const BEGIN: &[u8] = br#"{"author":"#;
 const COMPONENTS: &[u8] = br#","components":{"#;
-/// Bytes that are compared at once.
-const STRIDE: usize = 4096;
 
 impl Snapshot {
     /// Reads what [`Snapshot::encode`] wrote, as [`Snapshot::decode`] does: faster where it differs little from `earlier`,
@@ -92,16 +90,11 @@ fn edit(components: &Components, before: &[u8], after: &[u8]) -> Option<Componen
 /// How many bytes are the same at the beginning, and how many at the end: whole entries, and at least one entry between
 /// them and those that differ, so that it can be seen whether the order is right.
 fn equal_ends(one: &[u8], other: &[u8]) -> (usize, usize) {
-    let same = common(one.chunks(STRIDE), other.chunks(STRIDE), one.iter(), other.iter());
+    let same = common::prefix(one, other);
     let begin = entry_before(&one[..same]).and_then(|comma| entry_before(&one[..comma]));
     let begin = begin.map_or(0, |comma| comma + 1);
     let (one, other) = (&one[begin..], &other[begin..]);
-    let same = common(
-        one.rchunks(STRIDE),
-        other.rchunks(STRIDE),
-        one.iter().rev(),
-        other.iter().rev(),
-    );
+    let same = common::suffix(one, other);
     let tail = &one[one.len() - same..];
     let end = memchr(b',', tail).and_then(|comma| Some(comma + 1 + memchr(b',', &tail[comma + 1..])?));
     (begin, end.map_or(0, |comma| tail.len() - comma))
@@ -109,19 +102,6 @@ fn equal_ends(one: &[u8], other: &[u8]) -> (usize, usize) {
 
 fn entry_before(bytes: &[u8]) -> Option<usize> {
     memrchr(b',', bytes)
-}
-
-/// How many bytes are the same: found in strides, and then one by one.
-fn common<'a>(
-    strides: impl Iterator<Item = &'a [u8]>,
-    other_strides: impl Iterator<Item = &'a [u8]>,
-    bytes: impl Iterator<Item = &'a u8>,
-    other_bytes: impl Iterator<Item = &'a u8>,
-) -> usize {
-    let strides = strides.zip(other_strides).take_while(|(one, other)| one == other);
-    let whole: usize = strides.map(|(stride, _)| stride.len()).sum();
-    let bytes = bytes.zip(other_bytes).skip(whole);
-    whole + bytes.take_while(|(one, other)| one == other).count()
 }
 
 /// Reads entries that are written as [`Snapshot::encode`] writes them, in the order of their names.
