@@ -22,14 +22,16 @@ const FEW: usize = 1000;
 /// Other components that are pushed at once.
 const BATCH: usize = 500;
 
-/// Beside few and many other components, with few agents and with all.
+/// Beside few and many other components, with few agents and with all. Those beside few are measured before and after the
+/// others, which are compared with the mean: the machine may have become slower meanwhile, or faster.
 pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
     let stage = Stage::open().await?;
     let members = stage.recruit(args.agents).await?;
     let fleets = BTreeSet::from([args.agents.min(FEW), args.agents]);
+    let few = 10.min(args.many);
     let mut there = 0;
-    let mut first = BTreeMap::new();
-    for count in [10, args.many / 10, args.many] {
+    let mut found: BTreeMap<usize, BTreeMap<usize, Vec<ChangeReport>>> = BTreeMap::new();
+    for count in [few, args.many / 10, args.many, few] {
         eprintln!("{count} other components");
         push_others(&stage, there, count).await?;
         there = count;
@@ -38,9 +40,15 @@ pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
             held.open().await?;
             let change = measured(args, &mut held).await?;
             held.close().await;
+            found.entry(*agents).or_default().entry(count).or_default().push(change);
+        }
+    }
+    for (agents, counts) in &found {
+        let floors = counts.get(&few).map(Vec::as_slice).unwrap_or_default();
+        for (count, changes) in counts {
             let what = format!("{agents} agents, {count} other components");
-            compare(report, &what, &change, first.get(agents));
-            first.entry(agents).or_insert(change);
+            let floors = if *count == few { &[] } else { floors };
+            compare(report, &what, changes, floors);
         }
     }
     stage.close().await
@@ -50,7 +58,7 @@ pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
 pub(crate) async fn journal(args: &Args, report: &mut Report) -> Result<()> {
     let mut stage = Stage::open().await?;
     let members = stage.recruit(args.agents.min(FEW)).await?;
-    let mut first: Option<ChangeReport> = None;
+    let mut first: Vec<ChangeReport> = Vec::new();
     for count in [100, args.many] {
         fill(&stage, count).await?;
         let entries = stage.entries()?;
@@ -62,8 +70,10 @@ pub(crate) async fn journal(args: &Args, report: &mut Report) -> Result<()> {
         let what = format!("{entries} journal entries");
         let seconds = took.as_secs_f64();
         report.add(format!("{what}: start"), seconds, "s", None, Some(Goal::Most(2.0)));
-        compare(report, &what, &change, first.as_ref());
-        first = first.or(Some(change));
+        compare(report, &what, std::slice::from_ref(&change), &first);
+        if first.is_empty() {
+            first.push(change);
+        }
     }
     stage.close().await
 }
@@ -78,42 +88,40 @@ pub(super) async fn measured(args: &Args, held: &mut Held) -> Result<ChangeRepor
     Ok(typical(&found))
 }
 
-fn compare(report: &mut Report, what: &str, change: &ChangeReport, first: Option<&ChangeReport>) {
-    let goal = first.map(|_| Goal::Floors(1.1));
-    let of_first = |figure: fn(&ChangeReport) -> f64| first.map(figure);
-    let latency = |change: &ChangeReport| change.milliseconds.max;
-    let cpu = |change: &ChangeReport| change.server_cpu_microseconds.unwrap_or_default();
-    let bytes = |change: &ChangeReport| change.bytes_per_agent;
-    report.add(
-        format!("{what}: until the last"),
-        latency(change),
-        "ms",
-        of_first(latency),
-        goal,
-    );
-    report.add(
-        format!("{what}: server CPU per change"),
-        cpu(change),
-        "µs",
-        of_first(cpu),
-        goal,
-    );
-    report.add(
-        format!("{what}: bytes per agent"),
-        bytes(change),
-        "B",
-        of_first(bytes),
-        None,
-    );
+/// Adds the means of `changes`, beside those of `floors` where there are some.
+fn compare(report: &mut Report, what: &str, changes: &[ChangeReport], floors: &[ChangeReport]) {
+    type Figure = fn(&ChangeReport) -> f64;
+    let goal = (!floors.is_empty()).then_some(Goal::Floors(1.1));
+    let figures: [(&str, &'static str, Figure, Option<Goal>); 3] = [
+        ("until the last", "ms", |change| change.milliseconds.max, goal),
+        (
+            "server CPU per change",
+            "µs",
+            |change| change.server_cpu_microseconds.unwrap_or_default(),
+            goal,
+        ),
+        ("bytes per agent", "B", |change| change.bytes_per_agent, None),
+    ];
+    for (name, unit, figure, goal) in figures {
+        let mean = |of: &[ChangeReport]| of.iter().map(figure).sum::<f64>() / of.len() as f64;
+        let floor = (!floors.is_empty()).then(|| mean(floors));
+        report.add(format!("{what}: {name}"), mean(changes), unit, floor, goal);
+    }
 }
 
+/// Pushes others until there are `to`, or removes them, of the `from` that there are.
 async fn push_others(stage: &Stage, from: usize, to: usize) -> Result<()> {
     let client = stage.client()?;
-    let numbers: Vec<_> = (from..to).collect();
+    let numbers: Vec<_> = (from.min(to)..from.max(to)).collect();
     for some in numbers.chunks(BATCH) {
         let mut push = Push::new(stage.channel.clone());
         for number in some {
-            push = push.bundle(small(&format!("other-{number:05}"), *number)?);
+            let name = format!("other-{number:05}");
+            push = if from < to {
+                push.bundle(small(&name, *number)?)
+            } else {
+                push.remove(name.parse()?)
+            };
         }
         client.push(push, |_| {}).await?;
     }
