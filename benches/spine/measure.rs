@@ -46,7 +46,7 @@ impl<'a> Measure<'a> {
                 let mut apply = Apply::new(workload);
                 // By turns, so that neither always comes first.
                 if round % 2 == 0 {
-                    self.bare(workload, round, &mut apply).await?;
+                    self.bare(workload, round, is_last, &mut apply).await?;
                 }
                 self.pushed(workload, round, &mut apply).await?;
                 if is_first {
@@ -56,7 +56,7 @@ impl<'a> Measure<'a> {
                     self.removed(workload, round, &mut apply).await?;
                 }
                 if round % 2 == 1 {
-                    self.bare(workload, round, &mut apply).await?;
+                    self.bare(workload, round, is_last, &mut apply).await?;
                 }
                 report.applies.push(apply);
             }
@@ -107,8 +107,8 @@ impl<'a> Measure<'a> {
         Ok(())
     }
 
-    /// The same objects, applied and nothing else.
-    async fn bare(&self, workload: Workload, round: usize, apply: &mut Apply) -> Result<()> {
+    /// The same objects, applied and nothing else. They go as ours do, or the API server would have ever more to hold.
+    async fn bare(&self, workload: Workload, round: usize, is_last: bool, apply: &mut Apply) -> Result<()> {
         let (namespace, count) = (format!("bare-{}", component(workload, round)), self.args.objects);
         self.stage.namespace(&namespace).await?;
         let (client, kinds) = (self.client()?, workload.kinds());
@@ -118,7 +118,11 @@ impl<'a> Measure<'a> {
         bare::apply(&client, &objects, &kinds).await?;
         let seen = counter.all(count).await?;
         apply.bare = seconds(seen.last - begin);
-        Ok(())
+        if is_last {
+            Ok(())
+        } else {
+            bare::delete(&client, &objects, &kinds).await
+        }
     }
 
     /// Removal of the component, from its acknowledgement to the last object's end.

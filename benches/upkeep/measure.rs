@@ -15,11 +15,10 @@ use driftless_benches::{
     },
     median, quantile,
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use tokio::time::interval;
@@ -35,8 +34,6 @@ const OURS: &str = "maps";
 const BARE: &str = "bare-maps";
 /// At this number of objects drift is measured.
 const DRIFT_AT: usize = 5000;
-/// As many at once as the agent sends.
-const IN_FLIGHT: usize = 32;
 /// What somebody else writes.
 const DRIFTED: &str = "by hand";
 
@@ -201,16 +198,11 @@ impl<'a> Measure<'a> {
         let count = self.args.deletions;
         eprintln!("{count} deletions");
         let (client, kinds) = (self.client()?, Workload::ConfigMaps.kinds());
-        let api: Api<ConfigMap> = Api::namespaced(client.clone(), BARE);
-        bare::apply(&client, &Workload::ConfigMaps.objects(BARE, count), &kinds).await?;
+        let objects = Workload::ConfigMaps.objects(BARE, count);
+        bare::apply(&client, &objects, &kinds).await?;
         let counter = Counter::start(&client, BARE, &kinds, Change::Deleted).await?;
         let begin = Instant::now();
-        let names: Vec<_> = (0..count).map(config_map_name).collect();
-        let deletions: Vec<_> = names.iter().map(|name| delete(&api, name)).collect();
-        stream::iter(deletions)
-            .buffer_unordered(IN_FLIGHT)
-            .try_for_each(|()| async { Ok(()) })
-            .await?;
+        bare::delete(&client, &objects, &kinds).await?;
         let bare = counter.all(count).await?.last - begin;
 
         let most = self
@@ -244,11 +236,6 @@ fn component(number: usize) -> String {
         0 => OURS.to_owned(),
         _ => format!("{OURS}-{number}"),
     }
-}
-
-async fn delete(api: &Api<ConfigMap>, name: &str) -> Result<()> {
-    api.delete(name, &DeleteParams::default()).await?;
-    Ok(())
 }
 
 fn milliseconds(duration: Duration) -> f64 {
