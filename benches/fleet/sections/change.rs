@@ -85,8 +85,8 @@ impl Floors {
 
 async fn idle(args: &Args, stage: &Stage, before: u64, floor: f64, report: &mut Report) -> Result<()> {
     let agents = args.agents as f64;
-    // What opening left to do is over by then.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // What opening left to do is over by then: clusters' statuses are stored every five seconds.
+    tokio::time::sleep(Duration::from_secs(10)).await;
     let from = stage.used()?;
     eprintln!("watching idle streams for {} s", args.idle);
     tokio::time::sleep(Duration::from_secs(args.idle)).await;
