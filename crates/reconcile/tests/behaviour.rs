@@ -42,3 +42,5 @@ mod rules;
 mod stress;
 #[path = "behaviour/stuck.rs"]
 mod stuck;
+#[path = "behaviour/survey.rs"]
+mod survey;

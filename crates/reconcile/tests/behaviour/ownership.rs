@@ -110,27 +110,6 @@ async fn adopting_takes_no_field_of_a_manager_that_is_no_former_owner() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn object_of_nobody_is_applied_and_many_new_ones_cost_one_list_and_a_few_looks() {
-    let (cluster, other) = simulated();
-    other.create(&namespace("shop")).await;
-    other.create(&config_map("n07", "1")).await;
-    cluster.forget_requests();
-    let running = Running::start(cluster.client());
-    let objects: Vec<_> = (0..100)
-        .map(|number| config_map(&format!("n{number:02}"), "1"))
-        .collect();
-    running.converge(&view(&[("shop", &objects)])).await;
-    let requests = cluster.requests();
-    let applies = requests.log().filter(|it| it.verb == "apply" && it.namespace == "shop");
-    assert_eq!(applies.count(), 100);
-    // One for the parents, one for the watch, one for what exists.
-    assert!(requests.count("list", "configmaps") <= 3, "{requests:?}");
-    // Those that are applied first do not wait for the list.
-    let gets = requests.log().filter(|it| it.verb == "get" && it.namespace == "shop");
-    assert_eq!(gets.count(), 32);
-}
-
-#[tokio::test(start_paused = true)]
 async fn object_that_is_only_made_is_never_changed_again() {
     for (key, value) in [
         ("kustomize.toolkit.fluxcd.io/ssa", "IfNotPresent"),

@@ -165,43 +165,6 @@ async fn storm_of_errors_is_met_with_spread_tries_and_loses_no_object() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_look_at_what_exists_is_one_request_again_and_not_one_for_each_object() {
-    let (cluster, _) = simulated();
-    let running = Running::start(cluster.client());
-    running.converge(&view(&[("shop", &[namespace("shop")])])).await;
-    let matching = Matching::all().verb("list").resource("secrets");
-    cluster.faults().fail_share(1.0, matching, Failure::Unavailable);
-    cluster.forget_requests();
-    let mut objects: Vec<_> = (0..200).map(|number| secret(&format!("s{number}"))).collect();
-    objects.push(namespace("shop"));
-    let view = view(&[("shop", &objects)]);
-    running.handle.set_desired(view.clone());
-    time_passes(Duration::from_secs(20)).await;
-    let tries = cluster.requests().count("list", "secrets");
-    assert!((4..30).contains(&tries), "{tries} lists");
-    cluster.faults().clear();
-    running.until("converged", |report| is_converged(report, &view)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn first_of_many_new_objects_do_not_wait_for_a_list_that_does_not_come() {
-    let (cluster, _) = simulated();
-    let running = Running::start(cluster.client());
-    running.converge(&view(&[("shop", &[namespace("shop")])])).await;
-    let matching = Matching::all().verb("list").resource("secrets");
-    cluster.faults().fail_share(1.0, matching, Failure::Silence);
-    cluster.forget_requests();
-    let mut objects: Vec<_> = (0..200).map(|number| secret(&format!("s{number}"))).collect();
-    objects.push(namespace("shop"));
-    let view = view(&[("shop", &objects)]);
-    running.handle.set_desired(view.clone());
-    time_passes(Duration::from_secs(20)).await;
-    assert_eq!(cluster.requests().count("apply", "secrets"), 32);
-    cluster.faults().clear();
-    running.until("converged", |report| is_converged(report, &view)).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn watch_that_breaks_in_any_way_loses_no_change() {
     let (cluster, other) = simulated();
     let running = Running::start(cluster.client());
