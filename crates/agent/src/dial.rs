@@ -8,27 +8,17 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
+use driftless_proto::silence;
 use futures::future::BoxFuture;
 use http::Uri;
-use socket2::{SockRef, TcpKeepalive};
+use rand::{TryRngCore as _, rngs::OsRng};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::watch,
 };
-
-/// After so long the server's machine is asked whether it is there: less than anything on the way forgets an idle
-/// connection after (cloud load balancers: four to six minutes; many firewalls: five).
-const ASKED_AFTER: Duration = Duration::from_secs(50);
-/// And then so often, should it not answer.
-const ASKED_EVERY: Duration = Duration::from_secs(5);
-/// After so long without an answer, be it to that or to anything that was sent, the connection has ended.
-const ENDS_AFTER: Duration = Duration::from_secs(70);
-/// How often it is asked where there is no limit in time.
-const QUESTIONS: u32 = 4;
 
 /// An open connection, before TLS.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -89,22 +79,13 @@ impl Dialer {
 }
 
 /// Makes a fresh connection as an agent's are: small messages go at once, and the kernel finds out by itself that the
-/// server's machine, or the way to it, is gone. That wakes no program at either end, as a question over HTTP/2 does.
+/// server's machine, or the way to it, is [gone](silence).
 ///
 /// # Errors
 /// When the kernel does not take it: the connection has broken already.
 pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let asks = TcpKeepalive::new()
-        .with_time(ASKED_AFTER)
-        .with_interval(ASKED_EVERY)
-        .with_retries(QUESTIONS);
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&asks)?;
-    // What was sent and is never acknowledged would otherwise be tried again for a quarter of an hour.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_tcp_user_timeout(Some(ENDS_AFTER))?;
-    Ok(())
+    silence::bound(stream, &mut OsRng.unwrap_err())
 }
 
 impl Default for Dialer {
@@ -199,24 +180,9 @@ impl AsyncWrite for Switched {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncReadExt, net::TcpListener};
+    use tokio::io::AsyncReadExt;
 
     use super::*;
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn kernel_asks_a_silent_server_and_gives_it_up() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        prepare(&stream).unwrap();
-        let socket = SockRef::from(&stream);
-        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), ASKED_AFTER);
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), ASKED_EVERY);
-        assert_eq!(socket.tcp_keepalive_retries().unwrap(), QUESTIONS);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(ENDS_AFTER));
-        assert_eq!(ASKED_AFTER + ASKED_EVERY * QUESTIONS, ENDS_AFTER);
-    }
 
     #[tokio::test]
     async fn switched_off_network_breaks_open_connections_and_refuses_new_ones() {

@@ -1,6 +1,6 @@
 //! The generated gRPC types of `proto/driftless/v1`, and their conversions to and from the model.
 //!
-//! Used by server, client and agent. Conversions from the wire check everything: a hash that is no hash, a name
+//! Used by server, client and agent, and so is what both ends do with their sockets: see [`silence`]. Conversions from the wire check everything: a hash that is no hash, a name
 //! that breaks its rule or a missing part is an [`Error`] that names the field.
 
 /// The generated types. Their documentation is in the `.proto` file.
@@ -13,6 +13,7 @@ pub mod v1 {
 }
 
 mod convert;
+pub mod silence;
 
 pub use convert::{
     Asked, Error, asked, change, from_asked, from_change, from_orders, from_prospect, from_time, from_vars, hash,

@@ -31,4 +31,4 @@ mod status_table;
 
 pub use error::Error;
 pub use server::Server;
-pub use settings::{Clock, Connections, OwnTls, Settings, Silence};
+pub use settings::{Clock, Connections, OwnTls, Settings};

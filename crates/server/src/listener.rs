@@ -4,11 +4,11 @@
 //! this server are told what is wrong by a TLS alert or a gRPC status.
 
 mod admission;
-mod silence;
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
+use driftless_proto::silence;
 use futures::future::BoxFuture;
 use http::Request;
 use hyper::{
@@ -19,6 +19,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
+use rand::{TryRngCore as _, rngs::OsRng};
 use rustls::{
     HandshakeKind, ServerConfig, ServerConnection,
     pki_types::{CertificateDer, UnixTime},
@@ -66,7 +67,6 @@ struct Connections {
     any: Arc<dyn ClientCertVerifier>,
     own: Option<Arc<dyn ClientCertVerifier>>,
     admission: Admission,
-    silence: settings::Silence,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     router: Router,
@@ -89,7 +89,6 @@ impl Listener {
             any: verifiers.any,
             own: verifiers.own,
             admission: Admission::new(settings.handshakes_per_second),
-            silence: settings.silence,
             http1: http1_settings(),
             http2: http2_settings(settings),
             router,
@@ -239,7 +238,7 @@ impl Connections {
     async fn handshake(&self, arrival: Arrival) -> io::Result<TlsStream<TcpStream>> {
         let Arrival { stream, room } = arrival;
         stream.set_nodelay(true)?;
-        silence::bound(&stream, self.silence)?;
+        silence::bound(&stream, &mut OsRng.unwrap_err())?;
         let delayed = || {
             self.metrics.delayed_handshakes.inc();
         };

@@ -41,9 +41,6 @@ fn processors() -> u32 {
 /// How connections are looked after. The default is what the binary uses; tests make it shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
-    /// When a peer whose machine says nothing any more is given up. The kernel asks, so this costs the server no
-    /// processor time, and every packet keeps the connection known to firewalls and address translation on the way.
-    pub silence: Silence,
     /// How often the program at the other end is asked, over HTTP/2, whether it still works: a kernel answers for one
     /// that is frozen, and so does a proxy for what is behind it. Rare, because it wakes both ends.
     pub ping_every: Duration,
@@ -57,32 +54,9 @@ pub struct Connections {
 impl Default for Connections {
     fn default() -> Self {
         Self {
-            silence: Silence::default(),
             ping_every: Duration::from_secs(60 * 60),
             ping_answer: Duration::from_secs(20),
             handshakes_per_second: HANDSHAKES_PER_PROCESSOR.saturating_mul(processors()),
-        }
-    }
-}
-
-/// When a peer whose machine says nothing any more is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Silence {
-    /// After so long it is asked whether it is there: less than anything on the way forgets an idle connection after
-    /// (cloud load balancers: four to six minutes; many firewalls: five).
-    pub asked_after: Duration,
-    /// And then so often, should it not answer.
-    pub asked_every: Duration,
-    /// After so long without an answer, be it to that or to anything that was sent, the connection has ended.
-    pub ends_after: Duration,
-}
-
-impl Default for Silence {
-    fn default() -> Self {
-        Self {
-            asked_after: Duration::from_secs(50),
-            asked_every: Duration::from_secs(5),
-            ends_after: Duration::from_secs(70),
         }
     }
 }
