@@ -51,26 +51,32 @@ pub(super) fn between<'a>(base: &[u8], target: &'a [u8]) -> Option<Vec<Splice<'a
     }
 }
 
-/// How many bytes of each are before the place from which both go on alike.
+/// How many bytes of each are before the place from which both go on alike: of what is found the fewest, since manifests
+/// resemble each other, and the end of a line is like that of the next.
 fn meeting(base: &[u8], target: &[u8]) -> Option<(usize, usize)> {
     let alike = |place: &usize| base[*place..][..ANCHOR] == target[*place..][..ANCHOR];
     let places = (base.len().min(target.len()) + 1).saturating_sub(ANCHOR);
     // Mostly something has another value of the same length.
-    if let Some(place) = (0..places.min(REACH)).find(alike) {
-        return Some((place, place));
-    }
-    let near = &target[..target.len().min(REACH)];
+    let same = (0..places.min(REACH)).find(alike).map(|place| (place, place));
+    // Or the rest is new, if it is short.
+    let ends = (target.len() <= REACH && base.len() <= REACH).then_some((base.len(), target.len()));
+    let mut best = same.or(ends);
     let anchors = base[..base.len().min(REACH)]
         .windows(ANCHOR)
         .enumerate()
         .step_by(ANCHOR / 2);
     for (skip, anchor) in anchors {
+        // What is further away is no better.
+        let within = best.map_or(REACH, |(skipped, inserted)| (skipped + inserted).saturating_sub(skip));
+        if within == 0 {
+            break;
+        }
+        let near = &target[..target.len().min(REACH).min(within + ANCHOR - 1)];
         if let Some(inserted) = memmem::find(near, anchor) {
-            return Some((skip, inserted));
+            best = Some((skip, inserted));
         }
     }
-    // The end of each, if that is near.
-    (target.len() <= REACH && base.len() <= REACH).then_some((base.len(), target.len()))
+    best
 }
 
 /// Writes splices: how many, the numbers of each, and what is inserted.
@@ -189,6 +195,20 @@ mod tests {
                 Some((count, made)) => assert!(count <= most && made == target.as_bytes(), "{count} > {most}"),
                 None => assert_eq!(most, usize::MAX),
             }
+        }
+    }
+
+    #[test]
+    fn longer_value_among_lines_that_resemble_each_other_is_one_splice() {
+        let line = |n: u32, value: &str| {
+            let same = "a few more words, as a settings file would have them";
+            format!("{{\"data\":{{\"name\":\"map-{n:04}\",\"text\":\"{same}\",\"value\":\"{value}\"}},\"kind\":\"ConfigMap\"}}\n")
+        };
+        let base: String = (0..2_000).map(|n| line(n, "x")).collect();
+        for value in ["y", "", "run-1", "a text that is longer than the whole line was before it came to be in it, by far"] {
+            let target: String = (0..2_000).map(|n| line(n, if n == 700 { value } else { "x" })).collect();
+            let (count, made) = made(base.as_bytes(), target.as_bytes()).expect("one value is another");
+            assert_eq!((count, made), (2, target.into_bytes()), "{value:?}");
         }
     }
 
