@@ -46,6 +46,9 @@ struct Args {
     /// Changes to push in each section
     #[arg(long, default_value_t = 10)]
     changes: usize,
+    /// How often the sections `law` and `journal` measure each of what they compare
+    #[arg(long, default_value_t = 3)]
+    passes: usize,
     /// Size of the bundle in which a line changes
     #[arg(long, default_value = "200KiB", value_parser = parse_size)]
     size: usize,

@@ -1,9 +1,11 @@
 //! How a change's cost grows with agents: it should be a line. On one server, with streams that this process holds; and
 //! on three with one bucket, where there are more agents than one process may open files for.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use driftless_load::{
-    ChangeReport, Shares,
+    ChangeReport, Member, Shares,
     figures::median,
     plot::{self, Series},
     typical,
@@ -11,7 +13,7 @@ use driftless_load::{
 
 use driftless_tests::child::Running;
 
-use super::{change::fan_out, scale::measured};
+use super::{change::fan_out, scale::each};
 use crate::{
     Args, generator,
     report::{Goal, Report},
@@ -34,10 +36,13 @@ struct Cost {
 type Floor = (f64, f64);
 
 pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
-    let (mut costs, floor) = one_server(args, report).await?;
+    let mut ground = Ground::lay(args).await?;
+    let mut costs = one_server(args, &mut ground, report).await?;
     for agents in &args.spread {
-        costs.push(three_servers(args, *agents, floor, report).await?);
+        costs.push(three_servers(args, *agents, &mut ground, report).await?);
     }
+    ground.tell(report);
+    ground.stage.close().await?;
     for pair in costs.windows(2) {
         slopes(&pair[0], &pair[1], report);
     }
@@ -58,38 +63,88 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
     })
 }
 
-/// Some of the same clusters at a time. The floor is that of the last, and largest, number.
-async fn one_server(args: &Args, report: &mut Report) -> Result<(Vec<Cost>, Floor)> {
-    let mut counts = args.law.clone();
-    if counts.is_empty() {
-        counts.extend([args.agents / 10, args.agents / 2, args.agents]);
+/// One server and its clusters, and the floor beside it. That is measured again and again: the machine may become slower,
+/// or faster.
+struct Ground {
+    stage: Stage,
+    members: Vec<Member>,
+    counts: Vec<usize>,
+    floors: Vec<Floor>,
+}
+
+impl Ground {
+    async fn lay(args: &Args) -> Result<Self> {
+        let mut counts = args.law.clone();
+        if counts.is_empty() {
+            counts.extend([args.agents / 10, args.agents / 2, args.agents]);
+        }
+        for count in &mut counts {
+            *count = (*count).max(1);
+        }
+        counts.sort_unstable();
+        counts.dedup();
+        let stage = Stage::open().await?;
+        let members = stage.recruit(counts.iter().copied().fold(1, usize::max)).await?;
+        Ok(Self {
+            stage,
+            members,
+            counts,
+            floors: Vec::new(),
+        })
     }
-    counts.sort_unstable();
-    let most = counts.iter().copied().fold(1, usize::max);
-    let stage = Stage::open().await?;
-    let members = stage.recruit(most).await?;
-    let (mut costs, mut bytes) = (Vec::new(), 0.0);
-    for agents in counts {
-        let agents = agents.max(1);
-        let mut held = stage.hold(args, &members[..agents], args.size, false).await?;
-        held.open().await?;
-        let change = measured(args, &mut held).await?;
-        held.close().await;
-        bytes = change.bytes_per_agent;
-        costs.push(tell(agents, 1, &change, None, report)?);
+
+    /// A bare fan-out of so many bytes to as many clients as there are clusters.
+    async fn floor(&mut self, args: &Args, bytes: f64) -> Result<Floor> {
+        let (latency, cpu) = fan_out(args, &self.stage, &self.members, bytes).await?;
+        let floor = (latency / self.members.len() as f64, cpu / 1e3);
+        self.floors.push(floor);
+        Ok(floor)
     }
-    let (latency, cpu) = fan_out(args, &stage, &members, bytes).await?;
-    let floor = (latency / most as f64, cpu / 1e3);
-    report.add(
-        format!("a bare fan-out to {most}: until the last, per client"),
-        floor.0 * 1e3,
-        "µs",
-        None,
-        None,
-    );
-    report.add("the same: its CPU per client", floor.1 * 1e3, "µs", None, None);
-    stage.close().await?;
-    Ok((costs, floor))
+
+    fn tell(&self, report: &mut Report) {
+        let (latency, cpu) = middle(&self.floors);
+        report.add(
+            format!("a bare fan-out to {}: until the last, per client", self.members.len()),
+            latency * 1e3,
+            "µs",
+            None,
+            None,
+        );
+        report.add("the same: its CPU per client", cpu * 1e3, "µs", None, None);
+    }
+}
+
+fn middle(floors: &[Floor]) -> Floor {
+    let of = |figure: fn(&Floor) -> f64| median(&floors.iter().map(figure).collect::<Vec<_>>());
+    (of(|floor| floor.0), of(|floor| floor.1))
+}
+
+/// Some of the same clusters at a time, from few to all of them and back, and so on.
+async fn one_server(args: &Args, ground: &mut Ground, report: &mut Report) -> Result<Vec<Cost>> {
+    let mut found: BTreeMap<usize, Vec<ChangeReport>> = BTreeMap::new();
+    for pass in 1..=args.passes {
+        let mut counts = ground.counts.clone();
+        if pass % 2 == 0 {
+            counts.reverse();
+        }
+        let mut bytes = 0.0;
+        for agents in counts {
+            let members = &ground.members[..agents];
+            let mut held = ground.stage.hold(args, members, args.size, false).await?;
+            held.open().await?;
+            let changes = each(args, &mut held).await?;
+            held.close().await;
+            let change = typical(&changes);
+            eprintln!("pass {pass}, {agents} agents: {:.0} ms", change.milliseconds.max);
+            bytes = change.bytes_per_agent;
+            found.entry(agents).or_default().extend(changes);
+        }
+        ground.floor(args, bytes).await?;
+    }
+    found
+        .iter()
+        .map(|(agents, changes)| tell(*agents, 1, &typical(changes), None, report))
+        .collect()
 }
 
 /// What is spread over three servers, and held by three processes.
@@ -130,11 +185,15 @@ impl ThreeServers {
             _holders: holders,
         })
     }
+
+    async fn close(self) -> Result<()> {
+        self.stage.close().await
+    }
 }
 
 /// A third on each server, held by a process of its own. One process cannot hold as many bare connections either: the
-/// floor is as much for each client as measured with fewer.
-async fn three_servers(args: &Args, agents: usize, floor: Floor, report: &mut Report) -> Result<Cost> {
+/// floor is as much for each client as measured with fewer, before and after.
+async fn three_servers(args: &Args, agents: usize, ground: &mut Ground, report: &mut Report) -> Result<Cost> {
     let mut fleet = ThreeServers::begin(args, agents).await?;
     eprintln!("{agents} clusters join");
     fleet.shares.recruit().await?;
@@ -158,7 +217,11 @@ async fn three_servers(args: &Args, agents: usize, floor: Floor, report: &mut Re
         let title = format!("{what}, one line of {} KiB changed", args.size / 1024);
         plot::arrivals(&title, &delays)
     })?;
+    fleet.close().await?;
     let change = typical(&found);
+    let before = ground.floors.last().copied();
+    let after = ground.floor(args, change.bytes_per_agent).await?;
+    let floor = middle(&[before.unwrap_or(after), after]);
     let (half, last) = (change.milliseconds.p50, change.milliseconds.max);
     report.add(format!("{what}: half of them verified"), half, "ms", None, None);
     report.add(
@@ -176,9 +239,7 @@ async fn three_servers(args: &Args, agents: usize, floor: Floor, report: &mut Re
         None,
         None,
     );
-    let cost = tell(agents, SERVERS, &change, Some(floor.1), report)?;
-    fleet.stage.close().await?;
-    Ok(cost)
+    tell(agents, SERVERS, &change, Some(floor.1), report)
 }
 
 fn tell(agents: usize, servers: usize, change: &ChangeReport, floor: Option<f64>, report: &mut Report) -> Result<Cost> {

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use driftless_client::Push;
-use driftless_load::{ChangeReport, Held, typical};
+use driftless_load::{ChangeReport, Held, figures::median, typical};
 use driftless_model::{bundle::Bundle, manifest::Manifest, name::ChannelName};
 use serde_json::json;
 
@@ -38,7 +38,7 @@ pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
         for agents in &fleets {
             let mut held = stage.hold(args, &members[..*agents], args.size, false).await?;
             held.open().await?;
-            let change = measured(args, &mut held).await?;
+            let change = typical(&each(args, &mut held).await?);
             held.close().await;
             found.entry(*agents).or_default().entry(count).or_default().push(change);
         }
@@ -54,38 +54,48 @@ pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
     stage.close().await
 }
 
-/// With few and many entries in the journal.
+/// With few and many entries in the journal, each of a server of its own, by turns.
 pub(crate) async fn journal(args: &Args, report: &mut Report) -> Result<()> {
-    let mut stage = Stage::open().await?;
-    let members = stage.recruit(args.agents.min(FEW)).await?;
-    let mut first: Vec<ChangeReport> = Vec::new();
+    let mut stages = Vec::new();
     for count in [100, args.many] {
+        let stage = Stage::open().await?;
+        let members = stage.recruit(args.agents.min(FEW)).await?;
         fill(&stage, count).await?;
-        let entries = stage.entries()?;
-        let took = stage.restart().await?;
-        let mut held = stage.hold(args, &members, args.size, false).await?;
-        held.open().await?;
-        let change = measured(args, &mut held).await?;
-        held.close().await;
-        let what = format!("{entries} journal entries");
-        let seconds = took.as_secs_f64();
-        report.add(format!("{what}: start"), seconds, "s", None, Some(Goal::Most(2.0)));
+        let what = format!("{} journal entries", stage.entries()?);
+        stages.push((what, stage, members, Vec::new(), Vec::new()));
+    }
+    for pass in 1..=args.passes {
+        eprintln!("pass {pass}");
+        for (_, stage, members, starts, found) in &mut stages {
+            starts.push(stage.restart().await?.as_secs_f64());
+            let mut held = stage.hold(args, members, args.size, false).await?;
+            held.open().await?;
+            found.extend(each(args, &mut held).await?);
+            held.close().await;
+        }
+    }
+    let mut first = Vec::new();
+    for (what, stage, _, starts, found) in stages {
+        let start = format!("{what}: start");
+        report.add(start, median(&starts), "s", None, Some(Goal::Most(2.0)));
+        let change = typical(&found);
         compare(report, &what, std::slice::from_ref(&change), &first);
         if first.is_empty() {
             first.push(change);
         }
+        stage.close().await?;
     }
-    stage.close().await
+    Ok(())
 }
 
 /// The change, some times; the first does not count.
-pub(super) async fn measured(args: &Args, held: &mut Held) -> Result<ChangeReport> {
+pub(super) async fn each(args: &Args, held: &mut Held) -> Result<Vec<ChangeReport>> {
     held.change().await?;
     let mut found = Vec::new();
     for _ in 0..args.changes {
         found.push(held.change().await?.0);
     }
-    Ok(typical(&found))
+    Ok(found)
 }
 
 /// Adds the means of `changes`, beside those of `floors` where there are some.
