@@ -202,11 +202,20 @@ mod tests {
     fn longer_value_among_lines_that_resemble_each_other_is_one_splice() {
         let line = |n: u32, value: &str| {
             let same = "a few more words, as a settings file would have them";
-            format!("{{\"data\":{{\"name\":\"map-{n:04}\",\"text\":\"{same}\",\"value\":\"{value}\"}},\"kind\":\"ConfigMap\"}}\n")
+            format!(
+                "{{\"data\":{{\"name\":\"map-{n:04}\",\"text\":\"{same}\",\"value\":\"{value}\"}},\"kind\":\"ConfigMap\"}}\n"
+            )
         };
         let base: String = (0..2_000).map(|n| line(n, "x")).collect();
-        for value in ["y", "", "run-1", "a text that is longer than the whole line was before it came to be in it, by far"] {
-            let target: String = (0..2_000).map(|n| line(n, if n == 700 { value } else { "x" })).collect();
+        for value in [
+            "y",
+            "",
+            "run-1",
+            "a text that is longer than the whole line was before it came to be in it, by far",
+        ] {
+            let target: String = (0..2_000)
+                .map(|n| line(n, if n == 700 { value } else { "x" }))
+                .collect();
             let (count, made) = made(base.as_bytes(), target.as_bytes()).expect("one value is another");
             assert_eq!((count, made), (2, target.into_bytes()), "{value:?}");
         }
