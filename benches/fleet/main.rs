@@ -46,7 +46,7 @@ struct Args {
     /// Changes to push in each section
     #[arg(long, default_value_t = 10)]
     changes: usize,
-    /// How often the sections `law` and `journal` measure each of what they compare
+    /// How often the sections `law`, `components` and `journal` measure each of what they compare
     #[arg(long, default_value_t = 3)]
     passes: usize,
     /// Size of the bundle in which a line changes

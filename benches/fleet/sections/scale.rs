@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use driftless_client::Push;
-use driftless_load::{ChangeReport, Held, figures::median, typical};
+use driftless_load::{ChangeReport, Held, Member, figures::median, typical};
 use driftless_model::{bundle::Bundle, manifest::Manifest, name::ChannelName};
 use serde_json::json;
 
@@ -22,70 +22,91 @@ const FEW: usize = 1000;
 /// Other components that are pushed at once.
 const BATCH: usize = 500;
 
-/// Beside few and many other components, with few agents and with all. Those beside few are measured before and after the
-/// others, which are compared with the mean: the machine may have become slower meanwhile, or faster.
-pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
-    let stage = Stage::open().await?;
-    let members = stage.recruit(args.agents).await?;
-    let fleets = BTreeSet::from([args.agents.min(FEW), args.agents]);
-    let few = 10.min(args.many);
-    let mut there = 0;
-    let mut found: BTreeMap<usize, BTreeMap<usize, Vec<ChangeReport>>> = BTreeMap::new();
-    for count in [few, args.many / 10, args.many, few] {
-        eprintln!("{count} other components");
-        push_others(&stage, there, count).await?;
-        there = count;
-        for agents in &fleets {
-            let mut held = stage.hold(args, &members[..*agents], args.size, false).await?;
-            held.open().await?;
-            let change = typical(&each(args, &mut held).await?);
-            held.close().await;
-            found.entry(*agents).or_default().entry(count).or_default().push(change);
-        }
-    }
-    for (agents, counts) in &found {
-        let floors = counts.get(&few).map(Vec::as_slice).unwrap_or_default();
-        for (count, changes) in counts {
-            let what = format!("{agents} agents, {count} other components");
-            let floors = if *count == few { &[] } else { floors };
-            compare(report, &what, changes, floors);
-        }
-    }
-    stage.close().await
+/// A server with more or less of something.
+struct Side {
+    what: String,
+    stage: Stage,
+    members: Vec<Member>,
+    /// Seconds that each of its starts took, where it was started again.
+    starts: Vec<f64>,
+    /// By the number of agents that were held.
+    changes: BTreeMap<usize, Vec<ChangeReport>>,
 }
 
-/// With few and many entries in the journal, each of a server of its own, by turns.
-pub(crate) async fn journal(args: &Args, report: &mut Report) -> Result<()> {
-    let mut stages = Vec::new();
-    for count in [100, args.many] {
+impl Side {
+    async fn open(agents: usize) -> Result<Self> {
         let stage = Stage::open().await?;
-        let members = stage.recruit(args.agents.min(FEW)).await?;
-        fill(&stage, count).await?;
-        let what = format!("{} journal entries", stage.entries()?);
-        stages.push((what, stage, members, Vec::new(), Vec::new()));
+        let members = stage.recruit(agents).await?;
+        Ok(Self {
+            what: String::new(),
+            stage,
+            members,
+            starts: Vec::new(),
+            changes: BTreeMap::new(),
+        })
+    }
+
+    async fn measure(&mut self, args: &Args, agents: usize) -> Result<()> {
+        let members = &self.members[..agents];
+        let mut held = self.stage.hold(args, members, args.size, false).await?;
+        held.open().await?;
+        let changes = each(args, &mut held).await?;
+        held.close().await;
+        self.changes.entry(agents).or_default().extend(changes);
+        Ok(())
+    }
+}
+
+/// Beside few and many other components, with few agents and with all.
+pub(crate) async fn components(args: &Args, report: &mut Report) -> Result<()> {
+    let mut sides = Vec::new();
+    for count in [10.min(args.many), args.many / 10, args.many] {
+        let mut side = Side::open(args.agents).await?;
+        push_others(&side.stage, count).await?;
+        side.what = format!("{count} other components");
+        sides.push(side);
     }
     for pass in 1..=args.passes {
         eprintln!("pass {pass}");
-        for (_, stage, members, starts, found) in &mut stages {
-            starts.push(stage.restart().await?.as_secs_f64());
-            let mut held = stage.hold(args, members, args.size, false).await?;
-            held.open().await?;
-            found.extend(each(args, &mut held).await?);
-            held.close().await;
+        for side in in_turn(&mut sides, pass) {
+            for agents in BTreeSet::from([args.agents.min(FEW), args.agents]) {
+                side.measure(args, agents).await?;
+            }
         }
     }
-    let mut first = Vec::new();
-    for (what, stage, _, starts, found) in stages {
-        let start = format!("{what}: start");
-        report.add(start, median(&starts), "s", None, Some(Goal::Most(2.0)));
-        let change = typical(&found);
-        compare(report, &what, std::slice::from_ref(&change), &first);
-        if first.is_empty() {
-            first.push(change);
-        }
-        stage.close().await?;
+    compare(report, sides).await
+}
+
+/// With few and many entries in the journal.
+pub(crate) async fn journal(args: &Args, report: &mut Report) -> Result<()> {
+    let mut sides = Vec::new();
+    for count in [100, args.many] {
+        let mut side = Side::open(args.agents.min(FEW)).await?;
+        fill(&side.stage, count).await?;
+        side.what = format!("{} journal entries", side.stage.entries()?);
+        sides.push(side);
     }
-    Ok(())
+    for pass in 1..=args.passes {
+        eprintln!("pass {pass}");
+        for side in in_turn(&mut sides, pass) {
+            side.starts.push(side.stage.restart().await?.as_secs_f64());
+            side.measure(args, side.members.len()).await?;
+        }
+    }
+    for side in &sides {
+        let start = format!("{}: start", side.what);
+        report.add(start, median(&side.starts), "s", None, Some(Goal::Most(2.0)));
+    }
+    compare(report, sides).await
+}
+
+/// From the first to the last, and back: the machine becomes slower or faster meanwhile.
+fn in_turn(sides: &mut [Side], pass: usize) -> Vec<&mut Side> {
+    let mut order: Vec<_> = sides.iter_mut().collect();
+    if pass.is_multiple_of(2) {
+        order.reverse();
+    }
+    order
 }
 
 /// The change, some times; the first does not count.
@@ -98,40 +119,49 @@ pub(super) async fn each(args: &Args, held: &mut Held) -> Result<Vec<ChangeRepor
     Ok(found)
 }
 
-/// Adds the means of `changes`, beside those of `floors` where there are some.
-fn compare(report: &mut Report, what: &str, changes: &[ChangeReport], floors: &[ChangeReport]) {
+/// Adds what each side took, beside the first.
+async fn compare(report: &mut Report, sides: Vec<Side>) -> Result<()> {
     type Figure = fn(&ChangeReport) -> f64;
-    let goal = (!floors.is_empty()).then_some(Goal::Floors(1.1));
-    let figures: [(&str, &'static str, Figure, Option<Goal>); 3] = [
-        ("until the last", "ms", |change| change.milliseconds.max, goal),
+    const FIGURES: [(&str, &str, Figure, Option<Goal>); 3] = [
+        (
+            "until the last",
+            "ms",
+            |change| change.milliseconds.max,
+            Some(Goal::Floors(1.1)),
+        ),
         (
             "server CPU per change",
             "µs",
             |change| change.server_cpu_microseconds.unwrap_or_default(),
-            goal,
+            Some(Goal::Floors(1.1)),
         ),
         ("bytes per agent", "B", |change| change.bytes_per_agent, None),
     ];
-    for (name, unit, figure, goal) in figures {
-        let mean = |of: &[ChangeReport]| of.iter().map(figure).sum::<f64>() / of.len() as f64;
-        let floor = (!floors.is_empty()).then(|| mean(floors));
-        report.add(format!("{what}: {name}"), mean(changes), unit, floor, goal);
+    let mut floors: BTreeMap<usize, ChangeReport> = BTreeMap::new();
+    for side in sides {
+        for (agents, changes) in &side.changes {
+            let change = typical(changes);
+            for (name, unit, figure, goal) in FIGURES {
+                let floor = floors.get(agents).map(figure);
+                let what = format!("{agents} agents, {}: {name}", side.what);
+                report.add(what, figure(&change), unit, floor, goal.filter(|_| floor.is_some()));
+            }
+            floors.entry(*agents).or_insert(change);
+        }
+        side.stage.close().await?;
     }
+    Ok(())
 }
 
-/// Pushes others until there are `to`, or removes them, of the `from` that there are.
-async fn push_others(stage: &Stage, from: usize, to: usize) -> Result<()> {
+/// Pushes so many other components.
+async fn push_others(stage: &Stage, count: usize) -> Result<()> {
+    eprintln!("{count} other components");
     let client = stage.client()?;
-    let numbers: Vec<_> = (from.min(to)..from.max(to)).collect();
+    let numbers: Vec<_> = (0..count).collect();
     for some in numbers.chunks(BATCH) {
         let mut push = Push::new(stage.channel.clone());
         for number in some {
-            let name = format!("other-{number:05}");
-            push = if from < to {
-                push.bundle(small(&name, *number)?)
-            } else {
-                push.remove(name.parse()?)
-            };
+            push = push.bundle(small(&format!("other-{number:05}"), *number)?);
         }
         client.push(push, |_| {}).await?;
     }
