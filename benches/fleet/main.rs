@@ -52,8 +52,9 @@ struct Args {
     /// Size of the bundle in which a line changes
     #[arg(long, default_value = "200KiB", value_parser = parse_size)]
     size: usize,
-    /// Seconds for which idle streams are watched: in a minute each is asked once, from both ends, whether it is there
-    #[arg(long, default_value_t = 60)]
+    /// Seconds for which idle streams are watched: in two minutes each was asked from both ends whether it is there, and
+    /// has ended if it did not answer
+    #[arg(long, default_value_t = 120)]
     idle: u64,
     /// Most of the other components, and of journal entries, where those are varied
     #[arg(long, default_value_t = 10_000)]

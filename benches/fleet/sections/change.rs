@@ -36,7 +36,7 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
     let opened = held.open().await?;
     report.add("all streams opened", opened.seconds * 1e3, "ms", None, None);
     if args.sections.contains(&Section::Idle) {
-        idle(args, &stage, before, floors.stream, report).await?;
+        idle(args, &stage, &held, before, floors.stream, report).await?;
     }
     let mut change = None;
     if args.sections.contains(&Section::Change) {
@@ -83,16 +83,24 @@ impl Floors {
     }
 }
 
-async fn idle(args: &Args, stage: &Stage, before: u64, floor: f64, report: &mut Report) -> Result<()> {
+async fn idle(args: &Args, stage: &Stage, held: &Held, before: u64, floor: f64, report: &mut Report) -> Result<()> {
     let agents = args.agents as f64;
     // What opening left to do is over by then: clusters' statuses are stored every five seconds.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let from = stage.used()?;
+    let (from, ended) = (stage.used()?, held.board().failures());
     eprintln!("watching idle streams for {} s", args.idle);
     tokio::time::sleep(Duration::from_secs(args.idle)).await;
     let to = stage.used()?;
     let percent = (to.cpu_seconds - from.cpu_seconds) / args.idle as f64 * 100.0;
     report.add(IDLE, percent, "% core", None, Some(Goal::Most(0.1)));
+    let ended = held.board().failures() - ended;
+    report.add(
+        "streams that ended meanwhile",
+        ended as f64,
+        "",
+        None,
+        Some(Goal::Most(0.0)),
+    );
     let each = (to.resident_bytes.saturating_sub(before)) as f64 / agents / 1024.0;
     report.add(
         "server RSS per idle agent",
