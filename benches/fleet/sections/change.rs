@@ -28,6 +28,7 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
     let members = stage.recruit(args.agents).await?;
     // A server that has just enrolled everybody is not what idles for months.
     stage.restart().await?;
+    warm_up(args, &stage, &members).await?;
     let before = stage.used()?.resident_bytes;
     // Not beside the fleet: one process may not open files for both.
     let floors = Floors::measure(args, &stage, &members).await?;
@@ -56,6 +57,16 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
         tell(args, &stage, &members, &change, report).await?;
     }
     stage.close().await
+}
+
+/// One agent comes, is told of a change and goes: the pages of the program that serve the first one are not memory of an
+/// agent.
+async fn warm_up(args: &Args, stage: &Stage, members: &[Member]) -> Result<()> {
+    let mut one = stage.hold(args, &members[..1], args.size, false).await?;
+    one.open().await?;
+    one.change().await?;
+    one.close().await;
+    Ok(())
 }
 
 /// What needs no figure of ours.
@@ -123,29 +134,32 @@ async fn idle(args: &Args, stage: &Stage, held: &Held, before: u64, floor: f64, 
 async fn bare_streams(args: &Args, stage: &Stage, members: &[Member]) -> Result<f64> {
     use driftless_load::{Dial, Fleet};
     let floor = Floor::start(Kind::Tonic, stage).await?;
-    let before = floor.used()?.resident_bytes;
     let settings = Settings {
         // Nobody has to learn anything: this server says nothing.
         install: true,
         ..args.streams()
     };
-    let dial = Dial::new(&floor.target).await?;
-    let mut fleet = Fleet::new(members, vec![dial.into()], &settings).await?;
-    fleet.open();
-    for _ in 0..1200 {
-        if fleet.board().connected() == members.len() {
-            break;
+    let mut resident = Vec::new();
+    // As ours: one that makes it warm, and then all.
+    for members in [&members[..1], members] {
+        let dial = Dial::new(&floor.target).await?;
+        let mut fleet = Fleet::new(members, vec![dial.into()], &settings).await?;
+        fleet.open();
+        for _ in 0..1200 {
+            if fleet.board().connected() == members.len() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        anyhow::ensure!(
+            fleet.board().connected() == members.len(),
+            "the bare streams do not open: {}",
+            fleet.board().failure().unwrap_or_default()
+        );
+        resident.push(floor.used()?.resident_bytes as f64);
+        fleet.close().await;
     }
-    anyhow::ensure!(
-        fleet.board().connected() == members.len(),
-        "the bare streams do not open: {}",
-        fleet.board().failure().unwrap_or_default()
-    );
-    let after = floor.used()?.resident_bytes;
-    fleet.close().await;
-    Ok(after.saturating_sub(before) as f64 / members.len() as f64 / 1024.0)
+    Ok((resident[1] - resident[0]) / members.len() as f64 / 1024.0)
 }
 
 async fn changes(args: &Args, held: &mut Held) -> Result<ChangeReport> {
