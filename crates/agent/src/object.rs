@@ -13,7 +13,7 @@ use driftless_proto::{self as proto, v1};
 /// As zstd's own default.
 const LEVEL: i32 = 3;
 
-/// An object whose content hashes to its name. Only [`verify`] and [`verify_delta`] make one.
+/// An object whose content hashes to its name. Only [`verify`], [`verify_delta`] and [`edited`] make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     hash: ObjectHash,
@@ -26,6 +26,8 @@ enum Form {
     Zstd(Bytes),
     /// What a delta made. Compressed by whoever stores it: nobody else waits for that.
     Content(Bytes),
+    /// The same, as [`edited`] has it.
+    Bundle(Bundle),
 }
 
 impl Frame {
@@ -38,12 +40,15 @@ impl Frame {
     pub fn zstd(&self) -> Bytes {
         match &self.form {
             Form::Zstd(zstd) => zstd.clone(),
-            Form::Content(content) => {
-                let zstd = zstd::bulk::compress(content, LEVEL);
-                zstd.expect("compressing into memory has no way to fail").into()
-            }
+            Form::Content(content) => compressed(content),
+            Form::Bundle(bundle) => compressed(&bundle.encode()),
         }
     }
+}
+
+fn compressed(content: &[u8]) -> Bytes {
+    let zstd = zstd::bulk::compress(content, LEVEL);
+    zstd.expect("compressing into memory has no way to fail").into()
 }
 
 /// An object as it came, not verified.
@@ -107,6 +112,14 @@ pub fn verify(hash: ObjectHash, zstd: Bytes) -> Result<(Frame, Bytes), Bad> {
 pub fn verify_delta(hash: ObjectHash, zstd: &[u8], base: &[u8]) -> Result<(Frame, Bytes), Bad> {
     let content = delta::decode(base, zstd, bundle::MAX_BYTES).map_err(|_| Bad::Compression(hash.short()))?;
     named(hash, content.into(), Form::Content)
+}
+
+/// The same of a bundle, line by line, where the delta is one of a few changes: what it takes over is neither copied nor
+/// parsed. `None` where it is another delta, or nothing that may be believed: [`verify_delta`] tells which.
+pub(crate) fn edited(hash: ObjectHash, delta: &[u8], base: &Bundle) -> Option<(Frame, Bundle)> {
+    let bundle = base.edited(delta, hash)?;
+    let form = Form::Bundle(bundle.clone());
+    Some((Frame { hash, form }, bundle))
 }
 
 fn named(hash: ObjectHash, content: Bytes, form: impl FnOnce(Bytes) -> Form) -> Result<(Frame, Bytes), Bad> {

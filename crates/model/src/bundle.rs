@@ -22,9 +22,11 @@ use crate::{
     selector::Selector,
 };
 
+mod edited;
 pub mod lines;
 pub mod upkeep;
 
+use edited::Pauses;
 use upkeep::{Allow, Drift, Prune, ServiceAccount};
 
 /// The newest bundle format. A reader refuses a higher one: it could not honour what it does not know.
@@ -112,6 +114,8 @@ pub struct Bundle {
     manifests: Arc<[Manifest]>,
     /// Worked out when first asked for: everything is looked up by it.
     hash: OnceLock<ObjectHash>,
+    /// Of one that was made of another.
+    pauses: Pauses,
 }
 
 impl PartialEq for Bundle {
@@ -200,6 +204,7 @@ impl Bundle {
             spec: Arc::default(),
             manifests: manifests.into(),
             hash: OnceLock::new(),
+            pauses: Pauses::default(),
         })
     }
 
@@ -208,6 +213,7 @@ impl Bundle {
     pub fn with_spec(mut self, spec: Spec) -> Self {
         self.spec = Arc::new(spec);
         self.hash = OnceLock::new();
+        self.pauses = Pauses::default();
         self
     }
 
@@ -234,7 +240,7 @@ impl Bundle {
 
     /// The canonical bytes, whose sha256 names the bundle.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(self.size());
         for line in self.lines() {
             bytes.extend_from_slice(&line);
             bytes.push(b'\n');
@@ -247,14 +253,17 @@ impl Bundle {
         self.lines().map(|line| line.len() + 1).sum()
     }
 
-    fn lines(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
-        let header = Header {
+    fn header(&self) -> Header<'_> {
+        Header {
             format: self.spec.format(),
             component: Cow::Borrowed(&self.component),
             spec: Cow::Borrowed(&*self.spec),
-        };
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
         let manifests = self.manifests();
-        iter::once(Cow::Owned(canonical::document(&header)))
+        iter::once(Cow::Owned(canonical::document(&self.header())))
             .chain(manifests.map(|manifest| Cow::Borrowed(manifest.canonical())))
     }
 
@@ -311,6 +320,7 @@ impl Bundle {
             spec: Arc::new(header.spec.into_owned()),
             manifests: manifests.into(),
             hash: OnceLock::new(),
+            pauses: Pauses::default(),
         })
     }
 

@@ -9,6 +9,7 @@
 
 mod splices;
 
+pub(crate) use splices::Splice;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_frame_content_size};
 
 /// As zstd's own default. More effort finds no more in what is nearly the same.
@@ -39,10 +40,12 @@ pub enum Error {
 /// Both have at most [`crate::bundle::MAX_BYTES`]; of a longer base only the end helps, where more than a few places differ.
 #[must_use]
 pub fn encode(base: &[u8], target: &[u8]) -> Vec<u8> {
-    let Some(splices) = splices::between(base, target) else {
-        return prefixed(base, target);
-    };
-    let frame = zstd::bulk::compress(&splices::write(&splices), LEVEL);
+    splices::between(base, target).map_or_else(|| prefixed(base, target), |splices| spliced(&splices))
+}
+
+/// The delta that says so.
+pub(crate) fn spliced(splices: &[Splice<'_>]) -> Vec<u8> {
+    let frame = zstd::bulk::compress(&splices::write(splices), LEVEL);
     let frame = frame.expect("compressing into memory has no way to fail");
     [&[SPLICED], &frame[..]].concat()
 }
@@ -66,6 +69,12 @@ fn prefixed(base: &[u8], target: &[u8]) -> Vec<u8> {
         .expect("compressing into memory has no way to fail");
     delta.shrink_to_fit();
     delta
+}
+
+/// What a delta of a few changes says; `None` for any other, and for what is none.
+pub(crate) fn splices(delta: &[u8]) -> Option<Vec<Splice<'static>>> {
+    let (_, frame) = delta.split_first().filter(|(kind, _)| **kind == SPLICED)?;
+    splices::read(&zstd::bulk::decompress(frame, splices::MOST_BYTES).ok()?)
 }
 
 /// What `delta` makes of `base`. Whether that is what was meant, its hash tells.

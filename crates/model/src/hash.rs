@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Identifies an immutable object: the sha256 of its canonical, uncompressed bytes. Never changes.
@@ -29,6 +29,27 @@ impl ObjectHash {
     /// The first 12 digits, for people. Not unique for ever; commands accept any unambiguous prefix.
     pub fn short(&self) -> String {
         hex::encode(&self.0[..6])
+    }
+}
+
+/// Works out an [`ObjectHash`] of bytes that come one after the other. A clone goes on from where it was made.
+#[derive(Clone)]
+pub(crate) struct Hasher(Context);
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl Hasher {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> ObjectHash {
+        let digest = self.0.finish();
+        ObjectHash(digest.as_ref().try_into().expect("a sha256 has 32 bytes"))
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Found by going along both once; what is equal costs no more than to compare it.
 
+use std::borrow::Cow;
+
 use memchr::memmem;
 
 use super::Error;
@@ -19,14 +21,14 @@ const MOST_NEW: usize = 2048;
 const NUMBERS: usize = 3 * 10;
 
 /// One step along base and target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Splice<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Splice<'a> {
     /// So many bytes are taken over from the base,
-    copy: usize,
+    pub(crate) copy: usize,
     /// so many of it are left out after them,
-    skip: usize,
+    pub(crate) skip: usize,
     /// and these come in their place.
-    insert: &'a [u8],
+    pub(crate) insert: Cow<'a, [u8]>,
 }
 
 /// The splices that make `target` of `base`; `None` where these have little in common, or not in the same order.
@@ -39,6 +41,7 @@ pub(super) fn between<'a>(base: &[u8], target: &'a [u8]) -> Option<Vec<Splice<'a
         (base, target) = (&base[copy..], &target[copy..]);
         let (skip, inserted) = meeting(base, target)?;
         let (insert, rest) = target.split_at(inserted);
+        let insert = Cow::Borrowed(insert);
         splices.push(Splice { copy, skip, insert });
         (base, target) = (&base[skip..], rest);
         new += inserted;
@@ -89,7 +92,7 @@ pub(super) fn write(splices: &[Splice<'_>]) -> Vec<u8> {
         }
     }
     for splice in splices {
-        bytes.extend_from_slice(splice.insert);
+        bytes.extend_from_slice(&splice.insert);
     }
     bytes
 }
@@ -101,22 +104,25 @@ pub(super) const MOST_BYTES: usize = 10 + MOST * NUMBERS + MOST_NEW + REACH;
 ///
 /// # Errors
 /// Where they are none, or of another base, or make more than `limit` bytes.
-pub(super) fn apply(base: &[u8], written: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
-    let splices = read(base, written).ok_or(Error::Damaged)?;
-    let length = splices.iter().map(|(copied, splice)| copied.len() + splice.len()).sum();
-    if length > limit {
+pub(super) fn apply(mut base: &[u8], written: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
+    let splices = read(written).ok_or(Error::Damaged)?;
+    let mut parts = Vec::with_capacity(2 * splices.len());
+    for Splice { copy, skip, insert } in &splices {
+        parts.push(base.split_off(..*copy).ok_or(Error::Damaged)?);
+        base.split_off(..*skip).ok_or(Error::Damaged)?;
+        parts.push(insert);
+    }
+    if !base.is_empty() {
+        return Err(Error::Damaged);
+    }
+    if parts.iter().map(|part| part.len()).sum::<usize>() > limit {
         return Err(Error::TooLarge(limit));
     }
-    let mut target = Vec::with_capacity(length);
-    for (copied, inserted) in splices {
-        target.extend_from_slice(copied);
-        target.extend_from_slice(inserted);
-    }
-    Ok(target)
+    Ok(parts.concat())
 }
 
-/// What each splice takes of `base`, and what it inserts.
-fn read<'a>(mut base: &'a [u8], written: &'a [u8]) -> Option<Vec<(&'a [u8], &'a [u8])>> {
+/// Written splices; `None` where they are none.
+pub(super) fn read(written: &[u8]) -> Option<Vec<Splice<'static>>> {
     let mut rest = written;
     let count = read_number(&mut rest).filter(|count| *count <= MOST)?;
     let mut numbers = Vec::with_capacity(count);
@@ -126,11 +132,10 @@ fn read<'a>(mut base: &'a [u8], written: &'a [u8]) -> Option<Vec<(&'a [u8], &'a 
     }
     let mut splices = Vec::with_capacity(count);
     for (copy, skip, insert) in numbers {
-        let copied = base.split_off(..copy)?;
-        base.split_off(..skip)?;
-        splices.push((copied, rest.split_off(..insert)?));
+        let insert = Cow::Owned(rest.split_off(..insert)?.to_vec());
+        splices.push(Splice { copy, skip, insert });
     }
-    (base.is_empty() && rest.is_empty()).then_some(splices)
+    rest.is_empty().then_some(splices)
 }
 
 fn write_number(bytes: &mut Vec<u8>, number: usize) {

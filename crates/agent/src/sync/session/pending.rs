@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use driftless_model::{directive::Directive, hash::ObjectHash};
+use driftless_model::{bundle::Bundle, directive::Directive, hash::ObjectHash};
 use driftless_proto::v1;
 
 use super::{Action, Content, Session, WANT, Wanted};
@@ -46,6 +46,14 @@ impl Pending {
             }
             verified => verified,
         }
+    }
+
+    /// Takes a bundle that came as a few changes of one that is here. `None`: it came as something else, or not at all.
+    fn take_edited(&mut self, hash: ObjectHash, held: &Content) -> Option<(Frame, Bundle)> {
+        let packed = self.packed.get(&hash)?;
+        let edited = object::edited(hash, &packed.zstd, held.bundle(&packed.base?)?)?;
+        self.packed.remove(&hash);
+        Some(edited)
     }
 }
 
@@ -123,13 +131,19 @@ impl Session {
         let Some(pending) = &mut self.pending else {
             return Ok(());
         };
-        if let Some((frame, content)) = pending.take(hash, &self.content)? {
-            let component = pending.content.lacking().get(&hash);
-            let earlier = component.and_then(|component| self.content.of(component));
-            let bundle = object::bundle(hash, &content, earlier)?;
-            pending.content.put(hash, bundle)?;
-            self.unsaved.insert(hash, (self.generation + 1, frame));
-        }
+        let (frame, bundle) = match pending.take_edited(hash, &self.content) {
+            Some(edited) => edited,
+            None => {
+                let Some((frame, content)) = pending.take(hash, &self.content)? else {
+                    return Ok(());
+                };
+                let component = pending.content.lacking().get(&hash);
+                let earlier = component.and_then(|component| self.content.of(component));
+                (frame, object::bundle(hash, &content, earlier)?)
+            }
+        };
+        pending.content.put(hash, bundle)?;
+        self.unsaved.insert(hash, (self.generation + 1, frame));
         Ok(())
     }
 

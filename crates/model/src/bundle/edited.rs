@@ -1,0 +1,408 @@
+//! A bundle as a delta of a few changes makes it of the one before, line by line: what is taken over is not copied,
+//! compared or parsed, and hashed only from shortly before the first change on.
+//!
+//! One changed object of ten thousand should cost about as much as one of ten. What is left of the difference is to hash
+//! what comes after the change, and to go along the lines once.
+
+use std::{
+    fmt, iter,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use super::{Bundle, Error, MAX_BYTES, decode_header, lines_of};
+use crate::{
+    canonical,
+    delta::{self, Splice},
+    hash::{Hasher, ObjectHash},
+    manifest::Manifest,
+};
+
+/// Hashing pauses after about so many bytes, to be gone on with from there.
+const PAUSE: usize = 64 * 1024;
+
+/// Where the hashing of a bundle was interrupted: it goes on from there for whatever begins with the same lines. Costs
+/// some 250 bytes for each [`PAUSE`].
+#[derive(Clone, Default)]
+pub(super) struct Pauses(Arc<[Pause]>);
+
+#[derive(Clone)]
+struct Pause {
+    /// So many lines were hashed.
+    lines: usize,
+    hasher: Hasher,
+}
+
+impl fmt::Debug for Pauses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|pause| pause.lines)).finish()
+    }
+}
+
+/// Lines that follow each other.
+enum Run {
+    /// Of the base. The first, 0, is the header.
+    Same(Range<usize>),
+    /// Bytes of others, each with its end.
+    New(Vec<u8>),
+}
+
+impl Bundle {
+    /// What `delta` makes of this bundle, if that is what `hash` names. `None` where it is something else or nothing
+    /// that may be believed, and where the delta is one of more than a few changes: [`delta::decode`] and
+    /// [`Bundle::decode`] can tell what it is then.
+    pub fn edited(&self, delta: &[u8], hash: ObjectHash) -> Option<Self> {
+        let base = Lines::of(self);
+        let runs = base.runs(&delta::splices(delta)?)?;
+        let (found, pauses) = base.hash(&runs);
+        if found != hash {
+            return None;
+        }
+        let mut bundle = self.with_runs(&runs).ok()?;
+        bundle.hash = OnceLock::from(hash);
+        bundle.pauses = pauses;
+        Some(bundle)
+    }
+
+    fn with_runs(&self, runs: &[Run]) -> Result<Self, Error> {
+        let mut header = None;
+        let mut manifests: Vec<Manifest> = Vec::with_capacity(self.manifests.len() + 1);
+        let mut number = 0;
+        for run in runs {
+            match run {
+                Run::Same(lines) => {
+                    let mut lines = lines.clone();
+                    number += lines.len();
+                    if lines.start == 0 {
+                        header = Some((self.component.clone(), self.shared_spec()));
+                        lines.start = 1;
+                    }
+                    let same = &self.manifests[lines.start - 1..lines.end - 1];
+                    if let Some(first) = same.first() {
+                        check_order(manifests.last(), first, number)?;
+                    }
+                    manifests.extend_from_slice(same);
+                }
+                Run::New(bytes) => {
+                    for line in lines_of(bytes) {
+                        number += 1;
+                        if header.is_none() {
+                            let read = decode_header(line)?;
+                            header = Some((read.component.into_owned(), Arc::new(read.spec.into_owned())));
+                            continue;
+                        }
+                        let line = line.strip_suffix(b"\n").ok_or(Error::Order(number))?;
+                        let manifest = Manifest::from_canonical(line)
+                            .map_err(|problem| Error::Manifest { line: number, problem })?;
+                        check_order(manifests.last(), &manifest, number)?;
+                        manifests.push(manifest);
+                    }
+                }
+            }
+        }
+        let (component, spec) = header.ok_or_else(|| Error::Header("it is missing".to_owned()))?;
+        Ok(Self {
+            component,
+            spec,
+            manifests: manifests.into(),
+            hash: OnceLock::new(),
+            pauses: Pauses::default(),
+        })
+    }
+}
+
+fn check_order(last: Option<&Manifest>, next: &Manifest, line: usize) -> Result<(), Error> {
+    match last {
+        Some(last) if last.id() == next.id() => Err(Error::Duplicate(next.id().clone())),
+        Some(last) if last.id() > next.id() => Err(Error::Order(line)),
+        _ => Ok(()),
+    }
+}
+
+/// A bundle as its lines.
+struct Lines<'a> {
+    bundle: &'a Bundle,
+    header: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(bundle: &'a Bundle) -> Self {
+        let header = canonical::document(&bundle.header());
+        Self { bundle, header }
+    }
+
+    fn count(&self) -> usize {
+        1 + self.bundle.manifests.len()
+    }
+
+    /// A line without its end.
+    fn get(&self, line: usize) -> &[u8] {
+        match line.checked_sub(1) {
+            None => &self.header,
+            Some(index) => self.bundle.manifests[index].canonical(),
+        }
+    }
+
+    /// What `splices` make of the lines; `None` where they are not of these, or make too much.
+    fn runs(&self, splices: &[Splice<'_>]) -> Option<Vec<Run>> {
+        let mut runs = Runs::default();
+        let (mut line, mut offset) = (0, 0);
+        for Splice { copy, skip, insert } in splices {
+            for (mut left, is_taken) in [(*copy, true), (*skip, false)] {
+                while left > 0 {
+                    let text = (line < self.count()).then(|| self.get(line))?;
+                    let end = (offset + left).min(text.len() + 1);
+                    match is_taken {
+                        true if offset == 0 && end == text.len() + 1 && runs.is_between_lines() => runs.same(line, end),
+                        true => runs.new_bytes(&text[offset..end.min(text.len())], end > text.len()),
+                        false => {}
+                    }
+                    left -= end - offset;
+                    (line, offset) = if end > text.len() { (line + 1, 0) } else { (line, end) };
+                }
+            }
+            runs.new_bytes(insert, false);
+        }
+        let is_all = line == self.count() && offset == 0;
+        (is_all && runs.length <= MAX_BYTES).then(|| runs.end())
+    }
+
+    /// The hash of `runs`, begun where that of the bundle paused last before they differ.
+    fn hash(&self, runs: &[Run]) -> (ObjectHash, Pauses) {
+        let common = match runs.first() {
+            Some(Run::Same(lines)) if lines.start == 0 => lines.end,
+            _ => 0,
+        };
+        let mut pauses: Vec<_> = self.bundle.pauses.0.iter().cloned().collect();
+        pauses.truncate(pauses.partition_point(|pause| pause.lines <= common));
+        let begin = pauses.last().cloned();
+        let (mut hashed, mut hasher) = begin.map_or_else(Default::default, |pause| (pause.lines, pause.hasher));
+        let mut skip = hashed;
+        let mut bytes = Vec::with_capacity(2 * PAUSE);
+        let mut pause_at = |bytes: &mut Vec<u8>, lines: usize| {
+            if bytes.len() >= PAUSE {
+                hasher.update(bytes);
+                bytes.clear();
+                let hasher = hasher.clone();
+                pauses.push(Pause { lines, hasher });
+            }
+        };
+        for run in runs {
+            match run {
+                Run::Same(lines) => {
+                    for line in lines.clone().skip(std::mem::take(&mut skip)) {
+                        bytes.extend_from_slice(self.get(line));
+                        bytes.push(b'\n');
+                        hashed += 1;
+                        pause_at(&mut bytes, hashed);
+                    }
+                }
+                Run::New(new) => {
+                    bytes.extend_from_slice(new);
+                    hashed += lines_of(new).count();
+                    pause_at(&mut bytes, hashed);
+                }
+            }
+        }
+        hasher.update(&bytes);
+        (hasher.finish(), Pauses(pauses.into()))
+    }
+}
+
+/// Runs as they are found.
+#[derive(Default)]
+struct Runs {
+    runs: Vec<Run>,
+    /// What is no whole line of the base, or follows such.
+    open: Vec<u8>,
+    /// Bytes of all.
+    length: usize,
+}
+
+impl Runs {
+    fn is_between_lines(&self) -> bool {
+        self.open.last().is_none_or(|byte| *byte == b'\n')
+    }
+
+    /// A whole line of the base, of so many bytes.
+    fn same(&mut self, line: usize, length: usize) {
+        self.close();
+        self.length += length;
+        match self.runs.last_mut() {
+            Some(Run::Same(lines)) if lines.end == line => lines.end += 1,
+            _ => self.runs.push(Run::Same(line..line + 1)),
+        }
+    }
+
+    fn new_bytes(&mut self, bytes: &[u8], ends: bool) {
+        self.open
+            .extend(bytes.iter().copied().chain(iter::repeat_n(b'\n', ends.into())));
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.length += self.open.len();
+            self.runs.push(Run::New(std::mem::take(&mut self.open)));
+        }
+    }
+
+    fn end(mut self) -> Vec<Run> {
+        self.close();
+        self.runs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::bundle::Spec;
+
+    fn manifest(number: u16, value: &str) -> Manifest {
+        let noise: String = (0..20)
+            .map(|n| ObjectHash::of(&[number as u8, n]).to_string())
+            .collect();
+        let name = format!("c-{number:05}");
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "shop"},
+            "data": {"noise": noise, "value": value},
+        });
+        Manifest::new(object, "default").unwrap()
+    }
+
+    fn bundle(manifests: impl IntoIterator<Item = (u16, &'static str)>) -> Bundle {
+        let manifests = manifests.into_iter().map(|(number, value)| manifest(number, value));
+        Bundle::new("shop".parse().unwrap(), manifests).unwrap()
+    }
+
+    fn edited(base: &Bundle, target: &Bundle) -> Option<Bundle> {
+        base.edited(&delta::encode(&base.encode(), &target.encode()), target.hash())
+    }
+
+    /// Larger than a few pauses.
+    fn large() -> Vec<(u16, &'static str)> {
+        (0..300).map(|number| (number, "x")).collect()
+    }
+
+    #[test]
+    fn what_did_not_change_is_shared_and_hashing_goes_on_where_it_paused() {
+        let base = bundle(large());
+        let mut before = base;
+        for changed in [290, 3, 150, 299, 0] {
+            let mut manifests = large();
+            manifests[changed].1 = "another one";
+            let after = edited(&before, &bundle(manifests)).expect("one value is another");
+            let same = before
+                .manifests()
+                .zip(after.manifests())
+                .filter(|(one, other)| one.is_same(other));
+            assert!(same.count() >= 298);
+            assert!(after.pauses.0.len() >= 5, "{:?}", after.pauses);
+            assert_eq!(after.hash(), ObjectHash::of(&after.encode()));
+            before = after;
+        }
+    }
+
+    #[test]
+    fn header_and_lines_at_both_ends_may_change() {
+        let base = bundle(large());
+        let header = base.clone().with_spec(Spec {
+            adopt: true,
+            ..Spec::default()
+        });
+        let first_gone = bundle(large().into_iter().skip(1));
+        let last_gone = bundle(large().into_iter().take(299));
+        let both_new = bundle(large().into_iter().chain([(400, "new")]).skip(1));
+        for target in [header, first_gone, last_gone, both_new, base.clone()] {
+            assert!(edited(&base, &target).as_ref() == Some(&target));
+            assert!(edited(&target, &base).as_ref() == Some(&base));
+        }
+    }
+
+    #[test]
+    fn what_is_not_named_or_no_bundle_is_left_to_others() {
+        let (base, target) = (bundle(large()), bundle(large().into_iter().skip(1)));
+        let delta = delta::encode(&base.encode(), &target.encode());
+        assert_eq!(base.edited(&delta, base.hash()), None);
+        assert_eq!(target.edited(&delta, target.hash()), None, "of another base");
+        assert_eq!(base.edited(b"junk", target.hash()), None);
+        assert_eq!(base.edited(&[], target.hash()), None);
+        let lines = base.encode();
+        let begin = lines.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let unended = lines[..lines.len() - 1].to_vec();
+        let headless = lines[begin..].to_vec();
+        for wrong in [unended, headless, Vec::new()] {
+            assert!(Bundle::decode(&wrong).is_err());
+            let delta = delta::encode(&lines, &wrong);
+            assert_eq!(base.edited(&delta, ObjectHash::of(&wrong)), None);
+        }
+    }
+
+    #[test]
+    fn lines_in_another_order_or_twice_make_no_bundle() {
+        let base = bundle(large());
+        let lines = base.encode();
+        let length = |line: usize| Lines::of(&base).get(line).len() + 1;
+        let second = [base.manifests().nth(1).unwrap().canonical(), b"\n"].concat();
+        let rest = lines.len() - length(0) - length(1) - length(2);
+        let step = |copy, skip, insert: &[u8]| Splice {
+            copy,
+            skip,
+            insert: insert.to_vec().into(),
+        };
+        let swapped = [
+            step(length(0), 0, &second),
+            step(length(1), length(2), b""),
+            step(rest, 0, b""),
+        ];
+        let twice = [step(length(0) + length(1), 0, &second), step(length(2) + rest, 0, b"")];
+        for splices in [&swapped[..], &twice[..]] {
+            let delta = delta::spliced(splices);
+            let made = delta::decode(&lines, &delta, MAX_BYTES).unwrap();
+            assert!(Bundle::decode(&made).is_err());
+            assert_eq!(base.edited(&delta, ObjectHash::of(&made)), None);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// One change after another, each made of what the one before made.
+        #[test]
+        fn edits_make_what_was_meant(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, "[a-z]{0,30}"), 1..6),
+        ) {
+            let mut objects: std::collections::BTreeMap<u16, String> =
+                (0..200).map(|number| (number * 3, "x".to_owned())).collect();
+            let of = |objects: &std::collections::BTreeMap<u16, String>| {
+                let manifests = objects.iter().map(|(number, value)| manifest(*number, value));
+                Bundle::new("shop".parse().unwrap(), manifests).unwrap()
+            };
+            let mut before = of(&objects);
+            for (at, kind, value) in changes {
+                let number = *at.get(&objects.keys().copied().collect::<Vec<_>>());
+                match kind {
+                    0 => drop(objects.remove(&number)),
+                    1 => drop(objects.insert(number + 1, value)),
+                    _ => drop(objects.insert(number, value)),
+                }
+                let target = of(&objects);
+                let after = edited(&before, &target);
+                prop_assert!(after.as_ref() == Some(&target));
+                let after = after.unwrap();
+                prop_assert_eq!(ObjectHash::of(&after.encode()), target.hash());
+                before = after;
+            }
+        }
+
+        #[test]
+        fn any_edits_are_taken_or_left_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let base = bundle([(1, "x"), (2, "y")]);
+            let mut delta = vec![1];
+            delta.extend(zstd::bulk::compress(&bytes, 1).unwrap());
+            prop_assert_eq!(base.edited(&delta, ObjectHash::of(b"")), None);
+        }
+    }
+}
