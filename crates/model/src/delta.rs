@@ -1,6 +1,6 @@
 //! Objects as differences from others, so that one changed line of a large bundle travels as a few dozen bytes.
 //!
-//! Where a few places differ, a delta says which: a byte, and a zstd frame of [`splices`]. Any other is a zstd frame that
+//! Where a few places differ, a delta says which: a byte, and a zstd frame of [`mod@splices`]. Any other is a zstd frame that
 //! has the base as its prefix. To find the former takes a tenth of the time, and it is smaller: zstd has something to say
 //! of each 128 KB, changed or not.
 //!
