@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{Bundle, Error, MAX_BYTES, decode_header, lines_of};
+use super::{Bundle, MAX_BYTES, decode_header, lines_of};
 use crate::{
     canonical,
     delta::{self, Splice},
@@ -58,50 +58,47 @@ impl Bundle {
         if found != hash {
             return None;
         }
-        let mut bundle = self.with_runs(&runs).ok()?;
+        let mut bundle = self.with_runs(&runs)?;
         bundle.hash = OnceLock::from(hash);
         bundle.pauses = pauses;
         Some(bundle)
     }
 
-    fn with_runs(&self, runs: &[Run]) -> Result<Self, Error> {
+    /// `None` where a rule is broken.
+    fn with_runs(&self, runs: &[Run]) -> Option<Self> {
         let mut header = None;
         let mut manifests: Vec<Manifest> = Vec::with_capacity(self.manifests.len() + 1);
-        let mut number = 0;
         for run in runs {
             match run {
                 Run::Same(lines) => {
                     let mut lines = lines.clone();
-                    number += lines.len();
                     if lines.start == 0 {
-                        header = Some((self.component.clone(), self.shared_spec()));
+                        // The header is the first line or none.
+                        let own = (self.component.clone(), self.shared_spec());
+                        header.replace(own).is_none().then_some(())?;
                         lines.start = 1;
                     }
+                    header.as_ref()?;
                     let same = &self.manifests[lines.start - 1..lines.end - 1];
-                    if let Some(first) = same.first() {
-                        check_order(manifests.last(), first, number)?;
-                    }
+                    is_next(manifests.last(), same.first()).then_some(())?;
                     manifests.extend_from_slice(same);
                 }
                 Run::New(bytes) => {
                     for line in lines_of(bytes) {
-                        number += 1;
                         if header.is_none() {
-                            let read = decode_header(line)?;
+                            let read = decode_header(line).ok()?;
                             header = Some((read.component.into_owned(), Arc::new(read.spec.into_owned())));
                             continue;
                         }
-                        let line = line.strip_suffix(b"\n").ok_or(Error::Order(number))?;
-                        let manifest = Manifest::from_canonical(line)
-                            .map_err(|problem| Error::Manifest { line: number, problem })?;
-                        check_order(manifests.last(), &manifest, number)?;
+                        let manifest = Manifest::from_canonical(line.strip_suffix(b"\n")?).ok()?;
+                        is_next(manifests.last(), Some(&manifest)).then_some(())?;
                         manifests.push(manifest);
                     }
                 }
             }
         }
-        let (component, spec) = header.ok_or_else(|| Error::Header("it is missing".to_owned()))?;
-        Ok(Self {
+        let (component, spec) = header?;
+        Some(Self {
             component,
             spec,
             manifests: manifests.into(),
@@ -111,12 +108,8 @@ impl Bundle {
     }
 }
 
-fn check_order(last: Option<&Manifest>, next: &Manifest, line: usize) -> Result<(), Error> {
-    match last {
-        Some(last) if last.id() == next.id() => Err(Error::Duplicate(next.id().clone())),
-        Some(last) if last.id() > next.id() => Err(Error::Order(line)),
-        _ => Ok(()),
-    }
+fn is_next(last: Option<&Manifest>, next: Option<&Manifest>) -> bool {
+    last.zip(next).is_none_or(|(last, next)| last.id() < next.id())
 }
 
 /// A bundle as its lines.
@@ -151,7 +144,7 @@ impl<'a> Lines<'a> {
             for (mut left, is_taken) in [(*copy, true), (*skip, false)] {
                 while left > 0 {
                     let text = (line < self.count()).then(|| self.get(line))?;
-                    let end = (offset + left).min(text.len() + 1);
+                    let end = offset + left.min(text.len() + 1 - offset);
                     match is_taken {
                         true if offset == 0 && end == text.len() + 1 && runs.is_between_lines() => runs.same(line, end),
                         true => runs.new_bytes(&text[offset..end.min(text.len())], end > text.len()),
@@ -341,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_in_another_order_or_twice_make_no_bundle() {
+    fn lines_in_another_order_or_twice_and_second_headers_make_no_bundle() {
         let base = bundle(large());
         let lines = base.encode();
         let length = |line: usize| Lines::of(&base).get(line).len() + 1;
@@ -358,11 +351,34 @@ mod tests {
             step(rest, 0, b""),
         ];
         let twice = [step(length(0) + length(1), 0, &second), step(length(2) + rest, 0, b"")];
-        for splices in [&swapped[..], &twice[..]] {
+        let other = base.clone().with_spec(Spec {
+            adopt: true,
+            ..Spec::default()
+        });
+        let header = [Lines::of(&other).get(0), b"\n"].concat();
+        let two_headers = [step(0, 0, &header), step(lines.len(), 0, b"")];
+        for splices in [&swapped[..], &twice[..], &two_headers[..]] {
             let delta = delta::spliced(splices);
             let made = delta::decode(&lines, &delta, MAX_BYTES).unwrap();
             assert!(Bundle::decode(&made).is_err());
             assert_eq!(base.edited(&delta, ObjectHash::of(&made)), None);
+        }
+    }
+
+    #[test]
+    fn splices_beyond_any_length_are_no_panic() {
+        let base = bundle([(1, "x"), (2, "y")]);
+        let step = |copy, skip| Splice {
+            copy,
+            skip,
+            insert: b"".as_slice().into(),
+        };
+        for splices in [
+            [step(3, usize::MAX), step(1, 1)],
+            [step(usize::MAX, 1), step(1, 1)],
+            [step(2, 3), step(usize::MAX, 0)],
+        ] {
+            assert_eq!(base.edited(&delta::spliced(&splices), ObjectHash::of(b"")), None);
         }
     }
 
