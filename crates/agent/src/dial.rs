@@ -180,9 +180,18 @@ impl AsyncWrite for Switched {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use socket2::SockRef;
+    use tokio::{io::AsyncReadExt, net::TcpListener};
 
     use super::*;
+
+    #[tokio::test]
+    async fn fresh_connections_wait_for_nothing_and_are_asked_about() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        prepare(&stream).unwrap();
+        assert!(stream.nodelay().unwrap() && SockRef::from(&stream).keepalive().unwrap());
+    }
 
     #[tokio::test]
     async fn switched_off_network_breaks_open_connections_and_refuses_new_ones() {
