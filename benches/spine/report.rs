@@ -156,12 +156,8 @@ impl Report {
             .collect();
         let processor: Vec<_> = all.iter().map(|apply| apply.processor_share()).collect();
         let rate = |seconds: f64| self.objects as f64 / seconds.max(f64::EPSILON);
-        let each = |of: fn(&Apply) -> f64| {
-            all.iter()
-                .map(|apply| format!("{:.2}", of(apply)))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
+        let seconds = |of: fn(&Apply) -> f64| list(all.iter().map(|apply| format!("{:.2}", of(apply))));
+        let percent = |shares: &[f64]| list(shares.iter().map(|share| format!("{share:.0}")));
         head(
             text,
             &format!(
@@ -177,7 +173,7 @@ impl Report {
             format!(
                 "{ours:.2} s, {:.0} objects/s   ({})",
                 rate(ours),
-                each(|apply| apply.acknowledged_to_last)
+                seconds(|apply| apply.acknowledged_to_last)
             ),
         );
         row(
@@ -186,7 +182,7 @@ impl Report {
             format!(
                 "{bare:.2} s, {:.0} objects/s   ({})",
                 rate(bare),
-                each(|apply| apply.bare)
+                seconds(|apply| apply.bare)
             ),
         );
         row(
@@ -195,11 +191,7 @@ impl Report {
             format!(
                 "{:.0} % of the same round's, median ({})   (goal {:.0} %)",
                 median(&shares),
-                shares
-                    .iter()
-                    .map(|share| format!("{share:.0}"))
-                    .collect::<Vec<_>>()
-                    .join(", "),
+                percent(&shares),
                 GOAL_SHARE * 100.0
             ),
         );
@@ -234,15 +226,7 @@ impl Report {
         row(
             text,
             "share by processor time",
-            format!(
-                "{:.0} %, median ({})",
-                median(&processor),
-                processor
-                    .iter()
-                    .map(|share| format!("{share:.0}"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
+            format!("{:.0} %, median ({})", median(&processor), percent(&processor)),
         );
         if !removals.is_empty() {
             row(text, "removal of all", format!("{:.2} s", median(&removals)));
@@ -334,6 +318,10 @@ fn row(text: &mut String, name: &str, value: String) {
 }
 
 /// Which part of `bare` speed `ours` is, in percent.
+fn list(texts: impl Iterator<Item = String>) -> String {
+    texts.collect::<Vec<_>>().join(", ")
+}
+
 fn share(bare: f64, ours: f64) -> f64 {
     100.0 * bare / ours.max(f64::EPSILON)
 }

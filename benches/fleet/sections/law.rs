@@ -13,7 +13,10 @@ use driftless_load::{
 
 use driftless_tests::child::Running;
 
-use super::{change::fan_out, scale::each};
+use super::{
+    change::fan_out,
+    scale::{each, in_turn},
+};
 use crate::{
     Args, generator,
     report::{Goal, Report},
@@ -123,12 +126,8 @@ fn middle(floors: &[Floor]) -> Floor {
 async fn one_server(args: &Args, ground: &mut Ground, report: &mut Report) -> Result<Vec<Cost>> {
     let mut found: BTreeMap<usize, Vec<ChangeReport>> = BTreeMap::new();
     for pass in 1..=args.passes {
-        let mut counts = ground.counts.clone();
-        if pass % 2 == 0 {
-            counts.reverse();
-        }
         let mut bytes = 0.0;
-        for agents in counts {
+        for agents in in_turn(ground.counts.iter().copied(), pass) {
             let members = &ground.members[..agents];
             let mut held = ground.stage.hold(args, members, args.size, false).await?;
             held.open().await?;

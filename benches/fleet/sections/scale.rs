@@ -101,8 +101,8 @@ pub(crate) async fn journal(args: &Args, report: &mut Report) -> Result<()> {
 }
 
 /// From the first to the last, and back: the machine becomes slower or faster meanwhile.
-fn in_turn(sides: &mut [Side], pass: usize) -> Vec<&mut Side> {
-    let mut order: Vec<_> = sides.iter_mut().collect();
+pub(super) fn in_turn<T>(some: impl IntoIterator<Item = T>, pass: usize) -> Vec<T> {
+    let mut order: Vec<_> = some.into_iter().collect();
     if pass.is_multiple_of(2) {
         order.reverse();
     }

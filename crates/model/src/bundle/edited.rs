@@ -5,7 +5,7 @@
 //! what comes after the change, and to go along the lines once.
 
 use std::{
-    fmt, iter,
+    fmt,
     ops::Range,
     sync::{Arc, OnceLock},
 };
@@ -52,8 +52,9 @@ impl Bundle {
     /// that may be believed, and where the delta is one of more than a few changes: [`delta::decode`] and
     /// [`Bundle::decode`] can tell what it is then.
     pub fn edited(&self, delta: &[u8], hash: ObjectHash) -> Option<Self> {
+        let splices = delta::splices(delta)?;
         let base = Lines::of(self);
-        let runs = base.runs(&delta::splices(delta)?)?;
+        let runs = base.runs(&splices)?;
         let (found, pauses) = base.hash(&runs);
         if found != hash {
             return None;
@@ -72,15 +73,18 @@ impl Bundle {
             match run {
                 Run::Same(lines) => {
                     let mut lines = lines.clone();
+                    // The header is the first line and no other.
+                    if (lines.start == 0) != header.is_none() {
+                        return None;
+                    }
                     if lines.start == 0 {
-                        // The header is the first line or none.
-                        let own = (self.component.clone(), self.shared_spec());
-                        header.replace(own).is_none().then_some(())?;
+                        header = Some((self.component.clone(), self.shared_spec()));
                         lines.start = 1;
                     }
-                    header.as_ref()?;
                     let same = &self.manifests[lines.start - 1..lines.end - 1];
-                    is_next(manifests.last(), same.first()).then_some(())?;
+                    if !is_next(manifests.last(), same.first()) {
+                        return None;
+                    }
                     manifests.extend_from_slice(same);
                 }
                 Run::New(bytes) => {
@@ -91,7 +95,9 @@ impl Bundle {
                             continue;
                         }
                         let manifest = Manifest::from_canonical(line.strip_suffix(b"\n")?).ok()?;
-                        is_next(manifests.last(), Some(&manifest)).then_some(())?;
+                        if !is_next(manifests.last(), Some(&manifest)) {
+                            return None;
+                        }
                         manifests.push(manifest);
                     }
                 }
@@ -227,9 +233,12 @@ impl Runs {
         }
     }
 
+    /// Bytes of no whole line of the base; its end after them, where that is taken over too.
     fn new_bytes(&mut self, bytes: &[u8], ends: bool) {
-        self.open
-            .extend(bytes.iter().copied().chain(iter::repeat_n(b'\n', ends.into())));
+        self.open.extend_from_slice(bytes);
+        if ends {
+            self.open.push(b'\n');
+        }
     }
 
     fn close(&mut self) {
