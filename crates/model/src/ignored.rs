@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::canonical::Needle;
+use crate::{canonical::Needle, field};
 
 /// Holds paths, separated by commas or line breaks.
 pub const ANNOTATION: &str = "driftless.dev/ignore-fields";
@@ -99,7 +99,7 @@ pub fn is_concerned(bytes: &[u8]) -> bool {
 /// # Errors
 /// When the annotation holds something else than paths.
 pub fn read(object: &Value) -> Result<Vec<Path>, InvalidPath> {
-    let Some(annotations) = object.pointer("/metadata/annotations").and_then(Value::as_object) else {
+    let Some(annotations) = field::at(object, "/metadata/annotations").and_then(Value::as_object) else {
         return Ok(Vec::new());
     };
     let mut paths = Vec::new();

@@ -20,7 +20,7 @@
 //! as it should be), and [`mod@reference`] (which object is meant).
 //!
 //! Ways in: [`yaml`] reads text as kubectl does, [`intake`] turns files into manifests or into problems that
-//! name file and line; [`definition`] says where custom kinds live. [`name`] holds the newtypes, [`shared`] values that are cheap to copy, [`join`] what an agent needs to find its server.
+//! name file and line; [`definition`] says where custom kinds live. [`name`] holds the newtypes, [`shared`] values that are cheap to copy, [`field`] finds fields of objects, [`join`] what an agent needs to find its server.
 
 pub mod bundle;
 pub mod canonical;
@@ -33,6 +33,7 @@ pub mod directive;
 pub mod effect;
 pub mod event;
 pub mod explain;
+pub mod field;
 pub mod fleet;
 pub mod frames;
 pub mod hash;

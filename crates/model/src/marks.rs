@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::canonical::Needle;
+use crate::{canonical::Needle, field};
 
 /// Annotations that keep an object when it leaves the desired state.
 const KEEP: &[(&str, &[&str])] = &[
@@ -111,7 +111,7 @@ pub fn is_concerned(bytes: &[u8]) -> bool {
 
 /// The annotations of ours on a manifest that ask for nothing there is.
 pub fn unknown(manifest: &Value) -> Vec<Unknown> {
-    let annotations = manifest.pointer("/metadata/annotations").and_then(Value::as_object);
+    let annotations = field::at(manifest, "/metadata/annotations").and_then(Value::as_object);
     let ours = annotations
         .into_iter()
         .flatten()
@@ -189,7 +189,7 @@ pub fn keep(object: &Value) -> Option<String> {
 
 /// The first annotation that an object has, as `key: value`.
 fn find(object: &Value, marks: &[(&str, &[&str])]) -> Option<String> {
-    let annotations = object.pointer("/metadata/annotations")?.as_object()?;
+    let annotations = field::at(object, "/metadata/annotations")?.as_object()?;
     marks.iter().find_map(|(key, values)| {
         let value = annotations.get(*key)?.as_str()?;
         let asked = value

@@ -3,12 +3,17 @@
 //! Run by a worker. Nearly always one request. Where others decide fields of the object it is read first, so that
 //! theirs stay theirs.
 
-use driftless_model::ignored::Path;
+use bytes::Bytes;
+use driftless_model::{
+    canonical, field,
+    ignored::{self as fields_of_others, Path},
+};
 use serde_json::Value;
 
 use crate::{
     api::{self, Api, Failure, Refusal},
-    applyset, change, ignored,
+    applyset::{self, Member},
+    change, ignored,
 };
 
 /// Tries at an object that others change at the same time.
@@ -22,15 +27,13 @@ pub(crate) struct Apply {
     pub(crate) reader: Api,
     pub(crate) path: String,
     pub(crate) manager: String,
-    pub(crate) body: Value,
+    pub(crate) member: Member,
     /// Take fields from other managers?
     pub(crate) force: bool,
     /// Fields that were taken from us: in a dispute over these alone they are taken back.
     pub(crate) taken: Box<[String]>,
     /// Is it unknown what was applied last? What others have set since then was taken from us.
     pub(crate) unrecorded: bool,
-    /// Fields that others decide.
-    pub(crate) ignored: Vec<Path>,
 }
 
 impl Apply {
@@ -38,9 +41,8 @@ impl Apply {
     pub(crate) async fn carry_out(self) -> Result<Value, Failure> {
         let mut tries = 1;
         loop {
-            let mut body = self.body.clone();
-            let fixed = self.leave_to_others(&mut body).await?;
-            match self.send(body.to_string().into_bytes()).await {
+            let (body, fixed) = self.body().await?;
+            match self.send(body).await {
                 // Somebody was faster: what was read is not what is there.
                 Err(failure) if fixed && tries < TRIES && failure.is_outrun() => tries += 1,
                 answer => return answer,
@@ -48,24 +50,34 @@ impl Apply {
         }
     }
 
-    /// Leaves ignored fields to whoever has them. Says whether the body holds for what was read alone.
-    async fn leave_to_others(&self, body: &mut Value) -> Result<bool, Failure> {
-        if self.ignored.is_empty() {
-            return Ok(false);
+    /// What is sent, and whether it holds for what was read alone.
+    async fn body(&self) -> Result<(Bytes, bool), Failure> {
+        if fields_of_others::is_concerned(self.member.manifest.canonical()) {
+            let mut body = self.member.value();
+            let ignored = fields_of_others::read(&body).unwrap_or_default();
+            if !ignored.is_empty() {
+                let fixed = self.leave_to_others(&mut body, &ignored).await?;
+                return Ok((canonical::to_vec(&body).into(), fixed));
+            }
         }
+        Ok((self.member.body().into(), false))
+    }
+
+    /// Leaves ignored fields to whoever has them. Says whether the body holds for what was read alone.
+    async fn leave_to_others(&self, body: &mut Value, ignored: &[Path]) -> Result<bool, Failure> {
         let live = match self.reader.get(&self.path).await {
             Ok(bytes) => api::parse(&bytes)?,
             Err(failure) if failure.code() == Some(404) => return Ok(false),
             Err(failure) => return Err(failure),
         };
-        let fixed = ignored::settle(body, &live, &self.manager, &self.ignored);
-        if fixed && let Some(revision) = live.pointer("/metadata/resourceVersion") {
+        let fixed = ignored::settle(body, &live, &self.manager, ignored);
+        if fixed && let Some(revision) = field::at(&live, "/metadata/resourceVersion") {
             body["metadata"]["resourceVersion"] = revision.clone();
         }
         Ok(fixed)
     }
 
-    async fn send(&self, body: Vec<u8>) -> Result<Value, Failure> {
+    async fn send(&self, body: Bytes) -> Result<Value, Failure> {
         let answer = self
             .api
             .apply(&self.path, &self.manager, self.force, body.clone())
@@ -84,9 +96,8 @@ impl Apply {
             return Ok(false);
         }
         let live: Value = api::parse(&self.reader.get(&self.path).await?)?;
-        let set = |object: &Value| object["metadata"]["labels"][applyset::PART_OF_LABEL].clone();
         // What is no member was let go of.
-        let is_ours = set(&live) == set(&self.body);
-        Ok(is_ours && refusal.is_over(&change::taken_since(&self.body, &live, &self.manager)))
+        let is_ours = live["metadata"]["labels"][applyset::PART_OF_LABEL] == *self.member.set;
+        Ok(is_ours && refusal.is_over(&change::taken_since(&self.member.value(), &live, &self.manager)))
     }
 }

@@ -6,18 +6,25 @@
 //! It is widened before anything new is applied and narrowed after the prune, so that nobody who reads it misses a
 //! member. Requests are made in [`crate::parent`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use driftless_model::{
-    canonical::Needle,
+    canonical::{self, Needle},
+    field,
     manifest::{Manifest, ManifestId},
     name::ComponentName,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{digest::Digest, hooks};
@@ -150,8 +157,7 @@ pub(crate) enum Parent {
 pub(crate) fn read_parent(object: &Value, namespace: &str) -> Parent {
     let annotations = texts(object, "annotations");
     let labels = texts(object, "labels");
-    let name = object
-        .pointer("/metadata/name")
+    let name = field::at(object, "/metadata/name")
         .and_then(Value::as_str)
         .unwrap_or_default();
     let tooling = annotations.get(TOOLING).map_or("", String::as_str);
@@ -172,8 +178,7 @@ pub(crate) fn read_parent(object: &Value, namespace: &str) -> Parent {
     if labels.get(ID_LABEL) != Some(&id) {
         return Parent::Foreign(format!("its label {ID_LABEL} should be {id}"));
     }
-    let record = object
-        .pointer(&format!("/binaryData/{RECORD}"))
+    let record = field::at(object, &format!("/binaryData/{RECORD}"))
         .and_then(Value::as_str)
         .and_then(|text| STANDARD.decode(text).ok());
     Parent::Ours {
@@ -206,18 +211,55 @@ pub(crate) fn parent_body(component: &ComponentName, namespace: &str, scope: &Sc
 }
 
 /// A manifest as it is applied: with the labels of its set.
-pub(crate) fn member(manifest: &Manifest, component: &ComponentName, set: &str) -> Value {
-    let mut object = manifest.value();
-    let metadata = object["metadata"]
-        .as_object_mut()
-        .expect("a manifest has a name, hence metadata");
-    let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Map::new()));
-    if !labels.is_object() {
-        *labels = Value::Object(Map::new());
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) manifest: Manifest,
+    pub(crate) component: ComponentName,
+    /// The set's id.
+    pub(crate) set: Arc<str>,
+}
+
+impl Member {
+    /// As a value.
+    pub(crate) fn value(&self) -> Value {
+        let mut object = self.manifest.value();
+        let metadata = object["metadata"]
+            .as_object_mut()
+            .expect("a manifest has a name, hence metadata");
+        let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Map::new()));
+        if !labels.is_object() {
+            *labels = Value::Object(Map::new());
+        }
+        labels[PART_OF_LABEL] = Value::from(&*self.set);
+        labels[COMPONENT_LABEL] = Value::from(self.component.as_str());
+        object
     }
-    labels[PART_OF_LABEL] = Value::from(set);
-    labels[COMPONENT_LABEL] = Value::from(component.as_str());
-    object
+
+    /// As it is sent.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        // Labels or names that are written with escapes are nobody's but a tester's.
+        self.spliced().unwrap_or_else(|_| canonical::to_vec(&self.value()))
+    }
+
+    /// The body, made without reading more of the manifest than its metadata.
+    fn spliced(&self) -> serde_json::Result<Vec<u8>> {
+        type Fields<'a> = BTreeMap<&'a str, &'a RawValue>;
+        let mut object: Fields<'_> = serde_json::from_slice(self.manifest.canonical())?;
+        let mut metadata: Fields<'_> = object
+            .get("metadata")
+            .map_or(Ok(Fields::new()), |it| serde_json::from_str(it.get()))?;
+        let mut labels: Fields<'_> = metadata
+            .get("labels")
+            .map_or(Ok(Fields::new()), |it| serde_json::from_str(it.get()))?;
+        let (set, component) = (to_raw_value(&*self.set)?, to_raw_value(&self.component)?);
+        labels.insert(PART_OF_LABEL, &set);
+        labels.insert(COMPONENT_LABEL, &component);
+        let labels = to_raw_value(&labels)?;
+        metadata.insert("labels", &labels);
+        let metadata = to_raw_value(&metadata)?;
+        object.insert("metadata", &metadata);
+        serde_json::to_vec(&object)
+    }
 }
 
 /// A hook as it is made: with its component, so that it is watched, and no member of the set; and for which run.
@@ -377,12 +419,21 @@ mod tests {
     #[test]
     fn member_carries_both_labels_and_keeps_its_own() {
         let shop = component("shop");
-        for metadata in [json!({"name": "a"}), json!({"name": "a", "labels": {"app": "x"}})] {
-            let manifest = manifest(metadata.clone());
-            let body: Value = member(&manifest, &shop, &id(&shop, HOME));
-            assert_eq!(body["metadata"]["labels"].get("app"), metadata.pointer("/labels/app"));
-            assert_eq!(member_of(&body, HOME), Some(shop.clone()));
-            assert_eq!(member_of(&body, "other"), None);
+        for metadata in [
+            json!({"name": "a"}),
+            json!({"name": "a", "labels": {"app": "x", COMPONENT_LABEL: "other"}, "annotations": {"a": "\"\u{1}é"}}),
+            json!({"name": "a", "labels": {"a\"b": "is written with an escape"}}),
+        ] {
+            let member = Member {
+                manifest: manifest(metadata.clone()),
+                component: shop.clone(),
+                set: id(&shop, HOME).into(),
+            };
+            let value = member.value();
+            assert_eq!(value["metadata"]["labels"].get("app"), metadata.pointer("/labels/app"));
+            assert_eq!(member_of(&value, HOME), Some(shop.clone()));
+            assert_eq!(member_of(&value, "other"), None);
+            assert_eq!(serde_json::from_slice::<Value>(&member.body()).unwrap(), value);
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use driftless_model::manifest::ManifestId;
+use driftless_model::{field, manifest::ManifestId};
 use serde_json::{Map, Value};
 
 use crate::{digest::Digest, owned};
@@ -160,7 +160,7 @@ fn thefts<'a>(manifest: &Value, live: &'a Value, ours: &str) -> Vec<Theft<'a>> {
 }
 
 fn entries(live: &Value) -> impl Iterator<Item = &Value> {
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let entries = field::at(live, "/metadata/managedFields").and_then(Value::as_array);
     entries.into_iter().flatten()
 }
 
@@ -259,28 +259,49 @@ fn push_step(path: &mut String, key: &str) {
     }
 }
 
-/// What the owned fields of each object should hash to. Written by the engine, asked by the watches.
+/// What watches are to expect of objects. Written by the engine, asked by the watches.
 #[derive(Debug, Default)]
-pub(crate) struct Expected(Mutex<HashMap<u64, Digest>>);
+pub(crate) struct Expected(Mutex<Expectations>);
+
+/// By [`key`].
+#[derive(Debug, Default)]
+struct Expectations {
+    /// What the owned fields of each object should hash to.
+    owned: HashMap<u64, Digest>,
+    /// Revisions that were read from answers, and will come once more.
+    answered: HashMap<u64, u64>,
+}
 
 impl Expected {
     /// Sets what is expected of an object; `None` while anything may come, as during an apply.
     pub(crate) fn set(&self, id: &ManifestId, owned: Option<Digest>) {
         let mut expected = self.lock();
         match owned {
-            Some(owned) => expected.insert(key(id), owned),
-            None => expected.remove(&key(id)),
+            Some(digest) => expected.owned.insert(key(id), digest),
+            None => expected.owned.remove(&key(id)),
         };
+    }
+
+    /// The object was read from an answer at this revision.
+    pub(crate) fn answered(&self, id: &ManifestId, revision: u64) {
+        self.lock().answered.insert(key(id), revision);
+    }
+
+    /// Was the object read at this very revision from an answer? It comes only once more, and is forgotten here.
+    pub(crate) fn take_answered(&self, id: &ManifestId, revision: u64) -> bool {
+        let answered = &mut self.lock().answered;
+        !answered.is_empty() && answered.remove(&key(id)) == Some(revision)
     }
 
     /// Is it known what to expect, and is this not it?
     pub(crate) fn is_missed(&self, id: &ManifestId, owned: Option<Digest>) -> bool {
         self.lock()
+            .owned
             .get(&key(id))
             .is_some_and(|expected| Some(*expected) != owned)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Digest>> {
+    fn lock(&self) -> MutexGuard<'_, Expectations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -324,6 +345,27 @@ mod tests {
 
     fn text(live: &Value) -> String {
         Change::read(&manifest(), live, "driftless").to_string()
+    }
+
+    #[test]
+    fn what_an_answer_told_comes_once_more_and_nothing_else_does() {
+        let expected = Expected::default();
+        let id = |name: &str| ManifestId {
+            group: String::new(),
+            kind: "ConfigMap".to_owned(),
+            namespace: Some("shop".to_owned()),
+            name: name.to_owned(),
+        };
+        expected.answered(&id("a"), 7);
+        assert!(!expected.take_answered(&id("b"), 7));
+        assert!(expected.take_answered(&id("a"), 7));
+        assert!(!expected.take_answered(&id("a"), 7), "once");
+        expected.answered(&id("a"), 8);
+        assert!(!expected.take_answered(&id("a"), 9), "somebody changed it since");
+        assert!(
+            !expected.take_answered(&id("a"), 8),
+            "nothing is kept for what does not come"
+        );
     }
 
     #[test]

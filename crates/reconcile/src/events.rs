@@ -46,9 +46,13 @@ pub(crate) struct Uid([u8; 16]);
 impl Uid {
     /// Reads one; UIDs of another form are not kept.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        let is_plain = text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        });
         let digits: String = text.split('-').collect();
         let number = u128::from_str_radix(&digits, 16).ok()?;
-        Some(Self(number.to_be_bytes())).filter(|uid| uid.text() == text)
+        (is_plain && text.len() == 36).then(|| Self(number.to_be_bytes()))
     }
 
     fn text(self) -> String {

@@ -8,6 +8,7 @@
 //! current as it is: many controllers never write an address.
 
 use driftless_model::{
+    field,
     manifest::split_api_version,
     rule::{Rule, Verdict},
     status::Health,
@@ -162,8 +163,8 @@ fn by_metadata(object: &Value) -> Option<Assessment> {
             message,
         });
     }
-    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
-    let observed = object.pointer("/status/observedGeneration").and_then(Value::as_i64);
+    let generation = field::at(object, "/metadata/generation").and_then(Value::as_i64);
+    let observed = field::at(object, "/status/observedGeneration").and_then(Value::as_i64);
     if let (Some(generation), Some(observed)) = (generation, observed)
         && generation != observed
     {
@@ -237,7 +238,8 @@ fn stateful_set(object: &Value) -> Assessment {
 }
 
 fn daemon_set(object: &Value) -> Assessment {
-    if object.pointer("/metadata/generation").is_none() || object.pointer("/status/observedGeneration").is_none() {
+    if field::at(object, "/metadata/generation").is_none() || field::at(object, "/status/observedGeneration").is_none()
+    {
         return Assessment::in_progress("its controller has not seen it yet");
     }
     let status = |field: &str| number(object, &format!("/status/{field}"), 0);
@@ -305,8 +307,7 @@ fn pod(object: &Value, now: Timestamp) -> Assessment {
 }
 
 fn job(object: &Value) -> Assessment {
-    let suspended = object
-        .pointer("/spec/suspend")
+    let suspended = field::at(object, "/spec/suspend")
         .and_then(Value::as_bool)
         .unwrap_or_default();
     for condition in conditions(object).filter(Condition::is_true) {
@@ -433,19 +434,18 @@ fn conditions(object: &Value) -> impl Iterator<Item = Condition<'_>> {
 }
 
 fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
+    field::at(object, pointer)
         .and_then(Value::as_array)
         .map(Vec::as_slice)
         .unwrap_or_default()
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    field::at(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn number(object: &Value, pointer: &str, default: i64) -> i64 {
-    object.pointer(pointer).and_then(Value::as_i64).unwrap_or(default)
+    field::at(object, pointer).and_then(Value::as_i64).unwrap_or(default)
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@
 //! A field that is owned as a whole (an atomic list or map, or an empty one) counts by its ownership alone: whoever
 //! changes it takes it away from us, which changes the set, while what others put *into* an empty map is theirs.
 
-use driftless_model::ignored::{self as fields_of_others, Path};
+use driftless_model::{
+    field,
+    ignored::{self as fields_of_others, Path},
+};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -27,7 +30,7 @@ pub(crate) fn digest(object: &Value, manager: &str) -> Option<Digest> {
 
 /// The fields that `manager` applied to `object`.
 pub(crate) fn fields<'a>(object: &'a Value, manager: &str) -> Option<&'a Map<String, Value>> {
-    let entries = object.pointer("/metadata/managedFields")?.as_array()?;
+    let entries = field::at(object, "/metadata/managedFields")?.as_array()?;
     let ours = entries.iter().find(|entry| is_applied_by(entry, manager))?;
     ours.get("fieldsV1")?.as_object()
 }

@@ -206,7 +206,7 @@ impl Question {
                     Arc::clone(self),
                     object::Job::new(name, component, manifest, &self.home),
                 );
-                tasks.spawn(async move { (job.manifest.id().clone(), question.object(&job).await) });
+                tasks.spawn(async move { (job.member.manifest.id().clone(), question.object(&job).await) });
             }
             let Some(done) = tasks.join_next().await else { break };
             match done.map_err(Error::Worker)? {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use driftless_model::manifest::ManifestId;
+use driftless_model::{field, manifest::ManifestId};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::Value;
@@ -98,7 +98,7 @@ async fn listed(api: &Api, resource: &Resource, ids: &[ManifestId]) -> Result<BT
             let list: List = serde_json::from_slice(&bytes).map_err(|error| Failure::Malformed(error.to_string()))?;
             for item in list.items.into_iter().flatten() {
                 let text = |pointer: &str| {
-                    let text = item.pointer(pointer).and_then(Value::as_str);
+                    let text = field::at(&item, pointer).and_then(Value::as_str);
                     text.unwrap_or_default().to_owned()
                 };
                 let place = (text("/metadata/namespace"), text("/metadata/name"));

@@ -4,7 +4,7 @@
 //! anew when the API server has forgotten it (410). Objects are read one at a time and dropped: what goes to the
 //! engine is a [`Seen`]. Started and aborted by the engine, to which everything is told and nothing decided here.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use driftless_model::manifest::ManifestId;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
@@ -120,9 +120,22 @@ struct Line<'a> {
     object: &'a RawValue,
 }
 
+/// What tells which object it is, and which state of it.
 #[derive(Deserialize)]
-struct Bookmark {
-    metadata: Metadata,
+struct Head<'a> {
+    #[serde(borrow)]
+    metadata: HeadMetadata<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HeadMetadata<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow, default)]
+    resource_version: Cow<'a, str>,
 }
 
 /// The engine is gone, hence the watch too.
@@ -242,40 +255,53 @@ impl Watch {
             Ok(line) => line,
             Err(error) => return malformed(error),
         };
-        match line.kind {
-            "ERROR" => {
-                let status: kube::core::Status = match serde_json::from_str(line.object.get()) {
-                    Ok(status) => status,
-                    Err(error) => return malformed(error),
-                };
-                if status.code == 410 || status.reason == "Expired" {
-                    return Ok(Some(End::Forgotten));
-                }
-                let refusal = crate::api::Refusal {
-                    code: status.code,
-                    status,
-                    retry_after: None,
-                };
-                return Ok(Some(End::Failed(State::List, Failure::Refused(Box::new(refusal)))));
+        if line.kind == "ERROR" {
+            let status: kube::core::Status = match serde_json::from_str(line.object.get()) {
+                Ok(status) => status,
+                Err(error) => return malformed(error),
+            };
+            if status.code == 410 || status.reason == "Expired" {
+                return Ok(Some(End::Forgotten));
             }
-            "BOOKMARK" => {}
-            kind => {
-                let Some(seen) = self.read(line.object) else {
-                    return Ok(None);
-                };
-                let note = if kind == "DELETED" {
-                    Note::Gone(Box::new(seen.id), seen.revision)
-                } else {
-                    Note::Seen(Box::new(seen))
-                };
-                self.tell(note).await?;
-            }
+            let refusal = crate::api::Refusal {
+                code: status.code,
+                status,
+                retry_after: None,
+            };
+            return Ok(Some(End::Failed(State::List, Failure::Refused(Box::new(refusal)))));
         }
-        match serde_json::from_str::<Bookmark>(line.object.get()) {
-            Ok(bookmark) => *version = bookmark.metadata.resource_version,
+        let head: Head<'_> = match serde_json::from_str(line.object.get()) {
+            Ok(head) => head,
             Err(error) => return malformed(error),
+        };
+        if line.kind != "BOOKMARK"
+            && let Some(note) = self.note(&line, &head.metadata)
+        {
+            self.tell(note).await?;
         }
+        *version = head.metadata.resource_version.into_owned();
         Ok(None)
+    }
+
+    /// What a line tells of an object, if it tells anything new.
+    fn note(&self, line: &Line<'_>, head: &HeadMetadata<'_>) -> Option<Note> {
+        let id = ManifestId {
+            group: self.resource.group.clone(),
+            kind: self.resource.kind.clone(),
+            namespace: Some(head.namespace.as_ref())
+                .filter(|it| !it.is_empty())
+                .map(str::to_owned),
+            name: head.name.as_ref().to_owned(),
+        };
+        let revision = live::revision(Some(&head.resource_version));
+        if line.kind == "DELETED" {
+            return Some(Note::Gone(Box::new(id), revision));
+        }
+        // Most events of a first apply are of what an answer has told already.
+        if self.expected.take_answered(&id, revision) {
+            return None;
+        }
+        Some(Note::Seen(Box::new(self.read(line.object)?)))
     }
 
     fn read(&self, raw: &RawValue) -> Option<Seen> {

@@ -12,7 +12,7 @@ use super::{
     state::{Issue, Key, Live},
 };
 use crate::{
-    Repair, applyset,
+    Repair,
     change::Change,
     ignored,
     plan::{Cause, Step},
@@ -46,7 +46,7 @@ impl Engine {
         }
         let desired = entry.desired.as_ref()?;
         let component = self.state.component(desired.component);
-        let mut manifest = applyset::member(&desired.manifest, &component.name, &component.set);
+        let mut manifest = component.member(&desired.manifest).value();
         fields_of_others::read(&manifest)
             .iter()
             .for_each(|paths| ignored::strip(&mut manifest, paths));

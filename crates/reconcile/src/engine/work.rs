@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftless_model::{bundle::upkeep::Drift, ignored, kinds};
+use driftless_model::{bundle::upkeep::Drift, definition, kinds};
 use tokio::time::Instant;
 
 use super::{
@@ -13,7 +13,6 @@ use super::{
 use crate::{
     api::{Api, Failure, Refusal},
     apply::Apply,
-    applyset,
     change::Change,
     digest::Digest,
     live::Seen,
@@ -76,8 +75,8 @@ impl Engine {
         };
         let Some(desired) = &entry.desired else { return };
         let component = self.state.component(desired.component);
-        let (name, set, resource) = (component.name.clone(), component.set.clone(), resource.clone());
-        let (manifest, digest, id) = (desired.manifest.clone(), desired.digest, entry.id.clone());
+        let (digest, id, resource) = (desired.digest, entry.id.clone(), resource.clone());
+        let member = component.member(&desired.manifest);
         let before = match &entry.live {
             Live::Present(present) => Some(present.revision).filter(|revision| *revision != 0),
             Live::Unknown | Live::Absent { .. } => None,
@@ -94,18 +93,15 @@ impl Engine {
             self.settings.field_manager.clone(),
         );
         self.workers.spawn(async move {
-            let body = applyset::member(&manifest, &name, &set);
-            let ignored = ignored::is_concerned(manifest.canonical()).then(|| ignored::read(&body).unwrap_or_default());
             let apply = Apply {
                 api,
                 reader: own,
-                path: resource.object_path(manifest.version(), manifest.id()),
+                path: resource.object_path(member.manifest.version(), member.manifest.id()),
                 manager,
-                body,
+                member,
                 force,
                 taken,
                 unrecorded,
-                ignored: ignored.unwrap_or_default(),
             };
             let answer = apply.carry_out().await;
             let result = answer.map(|object| reader.read(&object, &resource.group, &resource.kind));
@@ -248,6 +244,11 @@ impl Engine {
         let component = entry.desired.as_ref().map(|desired| desired.component);
         if let Some(seen) = seen {
             let now = (self.clock)();
+            // That a kind is defined is told by its definition's event.
+            let comes_again = !definition::is_definition(&entry.id) && !entry.is_known_at(seen.revision);
+            if comes_again && seen.version == watched && seen.revision != 0 {
+                self.expected.answered(&entry.id, seen.revision);
+            }
             self.state.note_seen(key, seen, &self.settings.namespace, None, now);
         }
         let Some(entry) = self.state.entry_mut(key) else { return };

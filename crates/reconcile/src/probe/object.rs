@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use driftless_model::{
     bundle::{Spec, upkeep::Drift},
-    ignored,
+    field,
     manifest::Manifest,
     marks::{self, Changing},
     name::ComponentName,
@@ -16,7 +16,7 @@ use super::{Outcome, Question, compare};
 use crate::{
     api::{Api, Failure, Resource, parse},
     apply::Apply,
-    applyset,
+    applyset::{self, Member},
     discovery::Found,
     engine::{conflicts_text, hint_for, objection},
     immutable, owned,
@@ -31,19 +31,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An object to ask about.
 pub(super) struct Job {
-    component: ComponentName,
     spec: Arc<Spec>,
-    set: String,
-    pub(super) manifest: Manifest,
+    pub(super) member: Member,
 }
 
 impl Job {
     pub(super) fn new(name: &ComponentName, component: &ComponentView, manifest: &Manifest, home: &str) -> Self {
         Self {
-            component: name.clone(),
             spec: Arc::clone(&component.spec),
-            set: applyset::id(name, home),
-            manifest: manifest.clone(),
+            member: Member {
+                manifest: manifest.clone(),
+                component: name.clone(),
+                set: applyset::id(name, home).into(),
+            },
         }
     }
 }
@@ -54,7 +54,8 @@ impl Question {
     /// # Errors
     /// When the API server does not answer at all.
     pub(super) async fn object(&self, job: &Job) -> Result<Option<Outcome>, Failure> {
-        let Job { manifest, spec, .. } = job;
+        let Job { spec, member } = job;
+        let manifest = &member.manifest;
         let id = manifest.id();
         if let Some(objection) = objection(manifest, spec) {
             return Ok(Some(Outcome::Refused(objection.message)));
@@ -82,9 +83,9 @@ impl Question {
         if let Some(outcome) = live.as_ref().and_then(|live| self.stands(job, wish, live)) {
             return Ok(Some(outcome));
         }
-        let known = self.known.get(&job.component);
+        let known = self.known.get(&job.member.component);
         let known = known.and_then(|known| known.applied.get(id).copied());
-        let same = |applied: &Applied| applied.manifest == applyset::manifest_digest(manifest, &job.component);
+        let same = |applied: &Applied| applied.manifest == applyset::manifest_digest(manifest, &job.member.component);
         let recorded = known.filter(same);
         if let (Some(live), Some(Applied { owned: Some(owned), .. })) = (&live, recorded)
             && owned::digest(live, &self.manager) == Some(owned)
@@ -126,19 +127,19 @@ impl Question {
 
     /// How the object's kind is served, or what comes of the object where it is not.
     fn resource(&self, job: &Job) -> Result<&Resource, Outcome> {
-        let id = job.manifest.id();
+        let id = job.member.manifest.id();
         let wanted = |version: Option<&str>| {
             let key = (id.group.clone(), id.kind.clone(), version.map(str::to_owned));
             self.kinds.get(&key)
         };
-        match (wanted(Some(job.manifest.version())), wanted(None)) {
+        match (wanted(Some(job.member.manifest.version())), wanted(None)) {
             (Some(Found::Served(resource)), _) => Ok(resource),
             (Some(Found::Broken(how, _)), _) => {
                 Err(Outcome::Refused(format!("the API of its kind does not answer: {how}")))
             }
             (_, Some(Found::Served(resource))) => Err(Outcome::Refused(format!(
                 "the cluster does not serve this kind in {}, but in version {}: push a manifest in that version",
-                job.manifest.api_version(),
+                job.member.manifest.api_version(),
                 resource.version
             ))),
             _ => Err(match self.definitions.get(&(id.group.clone(), id.kind.clone())) {
@@ -148,7 +149,7 @@ impl Question {
                 None => Outcome::Refused(format!(
                     "the cluster does not serve kind {} in {}: push its CustomResourceDefinition, too",
                     id.kind,
-                    job.manifest.api_version()
+                    job.member.manifest.api_version()
                 )),
             }),
         }
@@ -156,7 +157,7 @@ impl Question {
 
     /// Why what is there would not be touched.
     fn stands(&self, job: &Job, wish: Changing, live: &Value) -> Option<Outcome> {
-        if live.pointer("/metadata/deletionTimestamp").is_some() {
+        if field::at(live, "/metadata/deletionTimestamp").is_some() {
             let why = "it is being deleted, and made anew when it is gone";
             return Some(Outcome::Left(why.to_owned()));
         }
@@ -164,7 +165,7 @@ impl Question {
             let why = "its annotations keep it as it is once it exists";
             return Some(Outcome::Left(why.to_owned()));
         }
-        match ownership::owner(live, &self.home, &job.set) {
+        match ownership::owner(live, &self.home, &job.member.set) {
             Owner::Other(whose) if !job.spec.adopt => Some(Outcome::Refused(format!(
                 "it exists and belongs to {whose}: set `adopt: true` on the component to take it over, or remove it there"
             ))),
@@ -173,21 +174,16 @@ impl Question {
     }
 
     async fn send(&self, job: &Job, path: &str, force: bool, unrecorded: bool) -> Result<Value, Failure> {
-        let body = applyset::member(&job.manifest, &job.component, &job.set);
-        let is_concerned = ignored::is_concerned(job.manifest.canonical());
-        let ignored = is_concerned.then(|| ignored::read(&body).unwrap_or_default());
-        let ignored = ignored.unwrap_or_default();
         patiently(|| {
             let apply = Apply {
                 api: self.api_of(job),
                 reader: self.api.clone(),
                 path: path.to_owned(),
                 manager: self.manager.clone(),
-                body: body.clone(),
+                member: job.member.clone(),
                 force,
                 taken: Box::default(),
                 unrecorded,
-                ignored: ignored.clone(),
             };
             apply.carry_out()
         })
@@ -212,7 +208,7 @@ impl Question {
 
     /// What comes of an object whose apply is refused.
     fn refused(&self, job: &Job, live: Option<&Value>, failure: &Failure) -> Outcome {
-        let id = job.manifest.id();
+        let id = job.member.manifest.id();
         let Some(refusal) = failure.refusal() else {
             return Outcome::Refused(failure.text());
         };
@@ -229,7 +225,7 @@ impl Question {
         let is_member = |live: &Value| applyset::member_of(live, &self.home).is_some();
         if immutable::is_immutable(refusal) {
             let fields = immutable::fields(refusal);
-            if marks::is_replaced(&job.manifest.value()) && live.is_some_and(is_member) {
+            if marks::is_replaced(&job.member.manifest.value()) && live.is_some_and(is_member) {
                 return Outcome::Replaced(format!("{fields} cannot be changed"));
             }
             return Outcome::Refused(format!(

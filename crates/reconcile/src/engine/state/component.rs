@@ -8,7 +8,7 @@ use std::{
 use driftless_model::{
     bundle::Spec,
     hash::ObjectHash,
-    manifest::ManifestId,
+    manifest::{Manifest, ManifestId},
     name::ComponentName,
     status::{ComponentStatus, Repairs},
 };
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{ComponentKey, Hooks, Issue, Key, Pruning, Waves};
 use crate::{
-    applyset::{self, Scope},
+    applyset::{self, Member, Scope},
     engine::orders::Paused,
     hooks::{Run, Stage},
     record::Notes,
@@ -132,6 +132,15 @@ impl Component {
             members: 0,
             dirty: true,
             status: ComponentStatus::default(),
+        }
+    }
+
+    /// An object of the component, as it is applied.
+    pub(crate) fn member(&self, manifest: &Manifest) -> Member {
+        Member {
+            manifest: manifest.clone(),
+            component: self.name.clone(),
+            set: Arc::clone(&self.set),
         }
     }
 

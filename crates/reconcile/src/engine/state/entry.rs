@@ -202,6 +202,11 @@ impl Entry {
         }
     }
 
+    /// Is it known as it is at this revision?
+    pub(crate) fn is_known_at(&self, revision: u64) -> bool {
+        matches!(&self.live, Live::Present(present) if present.revision == revision)
+    }
+
     /// Is it what others stand on: first to come, last to go?
     pub(crate) fn is_ground(&self) -> bool {
         ground::is_ground(&self.id)
