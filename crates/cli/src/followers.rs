@@ -147,12 +147,14 @@ fn variants_of(component: &Component, clusters: &Clusters<'_>, facts: &[ClusterF
     let mut variants = Vec::new();
     for (projection, members) in effect::groups(&plan, clusters).into_iter().take(MAX_CHECKED) {
         let names: Vec<_> = members.iter().map(|index| facts[*index].name.clone()).collect();
-        let rendered = plan.render_dynamic(&projection).manifests.into_iter();
-        let changed = rendered.filter(|manifest| component.bundle.get(manifest.id()) != Some(manifest));
+        let rendered = plan.render_dynamic(&projection).manifests;
+        let changed = rendered
+            .iter()
+            .filter(|manifest| component.bundle.get(manifest.id()) != Some(*manifest));
         variants.extend(changed.map(|manifest| Variant {
             place: before(place_of(component, manifest.id(), None)),
             clusters: names.clone(),
-            manifest,
+            manifest: manifest.clone(),
         }));
     }
     variants

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     canonical,
     hash::ObjectHash,
-    manifest::{Manifest, ManifestId, Problem},
+    manifest::{self, Manifest, ManifestId, Manifests, Problem},
     name::ComponentName,
     overlay::Overlay,
     selector::Selector,
@@ -111,7 +111,7 @@ pub struct Bundle {
     pub component: ComponentName,
     spec: Arc<Spec>,
     /// In the order of their ids.
-    manifests: Arc<[Manifest]>,
+    manifests: Manifests,
     /// Worked out when first asked for: everything is looked up by it.
     hash: OnceLock<ObjectHash>,
     /// Of one that was made of another.
@@ -202,7 +202,7 @@ impl Bundle {
         Ok(Self {
             component,
             spec: Arc::default(),
-            manifests: manifests.into(),
+            manifests: manifests.into_iter().collect(),
             hash: OnceLock::new(),
             pauses: Pauses::default(),
         })
@@ -232,10 +232,19 @@ impl Bundle {
         self.manifests.iter()
     }
 
+    /// The same, to keep.
+    pub fn shared_manifests(&self) -> Manifests {
+        self.manifests.clone()
+    }
+
+    /// Those that could hold variables.
+    pub(crate) fn with_variables(&self) -> impl Iterator<Item = &Manifest> {
+        self.manifests.with_variables()
+    }
+
     /// The manifest with this id.
     pub fn get(&self, id: &ManifestId) -> Option<&Manifest> {
-        let found = self.manifests.binary_search_by(|manifest| manifest.id().cmp(id));
-        found.ok().map(|index| &self.manifests[index])
+        self.manifests.get(id)
     }
 
     /// The canonical bytes, whose sha256 names the bundle.
@@ -250,7 +259,7 @@ impl Bundle {
 
     /// How many bytes [`Bundle::encode`] makes.
     pub fn size(&self) -> usize {
-        self.lines().map(|line| line.len() + 1).sum()
+        canonical::document(&self.header()).len() + 1 + self.manifests.bytes()
     }
 
     fn header(&self) -> Header<'_> {
@@ -272,7 +281,7 @@ impl Bundle {
     /// # Errors
     /// Says which line breaks which rule.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        Self::decode_beside(bytes, &[])
+        Self::decode_beside(bytes, &Manifests::default())
     }
 
     /// The same, where an earlier version of the component is at hand: lines that are in both are not parsed again, and
@@ -284,14 +293,14 @@ impl Bundle {
         Self::decode_beside(bytes, &earlier.manifests)
     }
 
-    fn decode_beside(bytes: &[u8], known: &[Manifest]) -> Result<Self, Error> {
+    fn decode_beside(bytes: &[u8], known: &Manifests) -> Result<Self, Error> {
         if bytes.len() > MAX_BYTES {
             return Err(Error::TooLarge(bytes.len()));
         }
         let mut lines = lines_of(bytes).enumerate();
         let (_, first) = lines.next().ok_or_else(|| Error::Header("it is missing".to_owned()))?;
         let header = decode_header(first)?;
-        let mut manifests: Vec<Manifest> = Vec::with_capacity(known.len());
+        let mut manifests = manifest::Builder::default();
         let mut known = known.iter().peekable();
         let mut after_known = false;
         for (index, line) in lines {
@@ -318,7 +327,7 @@ impl Bundle {
         Ok(Self {
             component: header.component.into_owned(),
             spec: Arc::new(header.spec.into_owned()),
-            manifests: manifests.into(),
+            manifests: manifests.finish(),
             hash: OnceLock::new(),
             pauses: Pauses::default(),
         })

@@ -5,6 +5,7 @@
 //! object itself is kept as canonical bytes, which are what the agent sends to the API server.
 
 mod head;
+mod list;
 mod rules;
 
 use std::{
@@ -24,6 +25,8 @@ use crate::{
     substitute,
 };
 
+pub use list::Manifests;
+pub(crate) use list::{Builder, Chunk, Places};
 pub use rules::Problem;
 
 /// The largest manifest in canonical bytes: what etcd takes in one request by default (1.5 MiB), less room for

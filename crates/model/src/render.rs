@@ -17,7 +17,7 @@ use crate::{
     bundle::Bundle,
     canonical,
     hash::ObjectHash,
-    manifest::{Manifest, ManifestId},
+    manifest::{self, Manifest, ManifestId, Manifests},
     overlay::{Overlay, Patch, Target},
     selector::Selector,
     substitute::{self, Use, Variable},
@@ -56,7 +56,7 @@ pub struct Held {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rendered {
     /// The objects in the order of their ids.
-    pub manifests: Vec<Manifest>,
+    pub manifests: Manifests,
     /// Those that cannot be worked out, in the order of their ids.
     pub held: Vec<Held>,
 }
@@ -77,13 +77,12 @@ impl<'a> Plan<'a> {
         let mut variables = BTreeSet::new();
         let mut dynamic = BTreeSet::new();
         let added = overlays.iter().flat_map(|overlay| &overlay.add);
-        for manifest in bundle.manifests().chain(added) {
-            if manifest.may_hold_variables() {
-                let value = manifest.value();
-                if !substitute::is_disabled(&value) {
-                    variables.append(&mut substitute::variables(&value));
-                    dynamic.insert(manifest.id().clone());
-                }
+        let added = added.filter(|manifest| manifest.may_hold_variables());
+        for manifest in bundle.with_variables().chain(added) {
+            let value = manifest.value();
+            if !substitute::is_disabled(&value) {
+                variables.append(&mut substitute::variables(&value));
+                dynamic.insert(manifest.id().clone());
             }
         }
         for overlay in overlays {
@@ -163,6 +162,12 @@ impl<'a> Plan<'a> {
 
     /// The component's objects where clusters project to `projection`.
     pub fn render(&self, projection: &Projection) -> Rendered {
+        if self.dynamic.is_empty() {
+            return Rendered {
+                manifests: self.bundle.shared_manifests(),
+                held: Vec::new(),
+            };
+        }
         self.rendered(projection, |_| true)
     }
 
@@ -182,13 +187,10 @@ impl<'a> Plan<'a> {
     }
 
     fn rendered(&self, projection: &Projection, wanted: impl Fn(&Manifest) -> bool) -> Rendered {
-        let mut rendered = Rendered {
-            manifests: Vec::with_capacity(self.bundle.manifests().len()),
-            held: Vec::new(),
-        };
+        let (mut manifests, mut held) = (manifest::Builder::default(), Vec::new());
         let mut take = |id: &ManifestId, state| match self.finish(id, state, projection) {
-            Ok((manifest, _)) => rendered.manifests.push(manifest),
-            Err(reason) => rendered.held.push(Held { id: id.clone(), reason }),
+            Ok((manifest, _)) => manifests.push(manifest),
+            Err(reason) => held.push(Held { id: id.clone(), reason }),
         };
         if self.applying(projection).next().is_none() {
             for manifest in self.bundle.manifests().filter(|manifest| wanted(manifest)) {
@@ -199,7 +201,10 @@ impl<'a> Plan<'a> {
                 take(&id, state);
             }
         }
-        rendered
+        Rendered {
+            manifests: manifests.finish(),
+            held,
+        }
     }
 
     /// How `id` comes to be as it is on `cluster`.

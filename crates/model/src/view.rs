@@ -13,7 +13,7 @@ use imbl::OrdMap;
 use crate::{
     bundle::{Bundle, Spec},
     hash::ObjectHash,
-    manifest::{Manifest, ManifestId},
+    manifest::{Manifest, ManifestId, Manifests},
     name::{ChannelName, ClusterName, ComponentName, Labels, Vars},
     render::{Held, Plan},
     shared::Shared,
@@ -72,7 +72,7 @@ pub struct ComponentView {
     /// How it is to be run.
     pub spec: Arc<Spec>,
     /// The manifests in the order of their ids.
-    pub manifests: Vec<Manifest>,
+    pub manifests: Manifests,
     /// Objects that cannot be worked out here. What runs of them goes on as it is.
     pub held: Vec<Held>,
 }
@@ -142,8 +142,8 @@ pub fn view_after<'a>(
         };
         match after {
             Some(after) => {
-                let before = components.get(component).map(|before| &*before.manifests);
-                grows |= !is_within(&after.manifests, before.unwrap_or_default());
+                let before = components.get(component).map(|before| before.manifests.clone());
+                grows |= !after.manifests.is_within(&before.unwrap_or_default());
                 components.insert(component.clone(), after.into());
             }
             None => {
@@ -156,13 +156,6 @@ pub fn view_after<'a>(
     }
     let collisions = Vec::new();
     Ok(View { components, collisions })
-}
-
-/// Are all of `some` objects among `others`? Both are in the order of their ids.
-fn is_within(some: &[Manifest], others: &[Manifest]) -> bool {
-    let mut others = others.iter();
-    some.iter()
-        .all(|one| others.any(|other| one.is_same(other) || one.id() == other.id()))
 }
 
 /// What the cluster runs of a component; `None` when it does not run it.
@@ -195,7 +188,8 @@ fn apart(mut components: ComponentViews) -> View {
     let collisions = collisions(&components);
     for Collision { id, dropped, .. } in &collisions {
         let view = components.get_mut(dropped).expect("it was found in this component");
-        view.manifests.retain(|manifest| manifest.id() != id);
+        let others = view.manifests.iter().filter(|manifest| manifest.id() != id);
+        view.manifests = others.cloned().collect();
     }
     View { components, collisions }
 }

@@ -2,7 +2,7 @@
 //! compared or parsed, and hashed only from shortly before the first change on.
 //!
 //! One changed object of ten thousand should cost about as much as one of ten. What is left of the difference is to hash
-//! what comes after the change, and to go along the lines once.
+//! what comes after the change.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use crate::{
     canonical,
     delta::{self, Splice},
     hash::{Hasher, ObjectHash},
-    manifest::Manifest,
+    manifest::{self, Chunk, Manifest, Places},
 };
 
 /// Hashing pauses after about so many bytes, to be gone on with from there.
@@ -68,7 +68,7 @@ impl Bundle {
     /// `None` where a rule is broken.
     fn with_runs(&self, runs: &[Run]) -> Option<Self> {
         let mut header = None;
-        let mut manifests: Vec<Manifest> = Vec::with_capacity(self.manifests.len() + 1);
+        let mut manifests = manifest::Builder::default();
         for run in runs {
             match run {
                 Run::Same(lines) => {
@@ -81,11 +81,11 @@ impl Bundle {
                         header = Some((self.component.clone(), self.shared_spec()));
                         lines.start = 1;
                     }
-                    let same = &self.manifests[lines.start - 1..lines.end - 1];
-                    if !is_next(manifests.last(), same.first()) {
+                    let places = lines.start - 1..lines.end - 1;
+                    if !places.is_empty() && !is_next(manifests.last(), self.manifests.at(places.start)) {
                         return None;
                     }
-                    manifests.extend_from_slice(same);
+                    manifests.extend(&self.manifests, places);
                 }
                 Run::New(bytes) => {
                     for line in lines_of(bytes) {
@@ -107,7 +107,7 @@ impl Bundle {
         Some(Self {
             component,
             spec,
-            manifests: manifests.into(),
+            manifests: manifests.finish(),
             hash: OnceLock::new(),
             pauses: Pauses::default(),
         })
@@ -134,35 +134,51 @@ impl<'a> Lines<'a> {
         1 + self.bundle.manifests.len()
     }
 
-    /// A line without its end.
-    fn get(&self, line: usize) -> &[u8] {
-        match line.checked_sub(1) {
-            None => &self.header,
-            Some(index) => self.bundle.manifests[index].canonical(),
+    fn begin(&self) -> Place<'_> {
+        Place {
+            header: Some(&self.header),
+            manifests: self.bundle.manifests.places(0),
+            line: 0,
+            offset: 0,
         }
+    }
+
+    /// Lines without their ends.
+    fn range(&self, lines: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        let header = (lines.start == 0 && lines.end > 0).then_some(&*self.header);
+        let places = lines.start.saturating_sub(1)..lines.end.saturating_sub(1);
+        let manifests = self.bundle.manifests.range(places);
+        header.into_iter().chain(manifests.map(Manifest::canonical))
     }
 
     /// What `splices` make of the lines; `None` where they are not of these, or make too much.
     fn runs(&self, splices: &[Splice<'_>]) -> Option<Vec<Run>> {
         let mut runs = Runs::default();
-        let (mut line, mut offset) = (0, 0);
+        let mut at = self.begin();
         for Splice { copy, skip, insert } in splices {
             for (mut left, is_taken) in [(*copy, true), (*skip, false)] {
                 while left > 0 {
-                    let text = (line < self.count()).then(|| self.get(line))?;
-                    let end = offset + left.min(text.len() + 1 - offset);
+                    let is_whole = is_taken && at.offset == 0 && runs.is_between_lines();
+                    if is_whole && let Some(chunk) = at.chunk().filter(|chunk| chunk.bytes() <= left) {
+                        runs.same(at.line..at.line + chunk.len(), chunk.bytes());
+                        left -= chunk.bytes();
+                        at.skip_chunk(chunk.len());
+                        continue;
+                    }
+                    let text = at.text()?;
+                    let end = at.offset + left.min(text.len() + 1 - at.offset);
                     match is_taken {
-                        true if offset == 0 && end == text.len() + 1 && runs.is_between_lines() => runs.same(line, end),
-                        true => runs.new_bytes(&text[offset..end.min(text.len())], end > text.len()),
+                        true if is_whole && end == text.len() + 1 => runs.same(at.line..at.line + 1, end),
+                        true => runs.new_bytes(&text[at.offset..end.min(text.len())], end > text.len()),
                         false => {}
                     }
-                    left -= end - offset;
-                    (line, offset) = if end > text.len() { (line + 1, 0) } else { (line, end) };
+                    left -= end - at.offset;
+                    at.go_to(end, text.len());
                 }
             }
             runs.new_bytes(insert, false);
         }
-        let is_all = line == self.count() && offset == 0;
+        let is_all = at.line == self.count() && at.offset == 0;
         (is_all && runs.length <= MAX_BYTES).then(|| runs.end())
     }
 
@@ -189,8 +205,9 @@ impl<'a> Lines<'a> {
         for run in runs {
             match run {
                 Run::Same(lines) => {
-                    for line in lines.clone().skip(std::mem::take(&mut skip)) {
-                        bytes.extend_from_slice(self.get(line));
+                    let begin = lines.start + std::mem::take(&mut skip);
+                    for line in self.range(begin..lines.end) {
+                        bytes.extend_from_slice(line);
                         bytes.push(b'\n');
                         hashed += 1;
                         pause_at(&mut bytes, hashed);
@@ -205,6 +222,48 @@ impl<'a> Lines<'a> {
         }
         hasher.update(&bytes);
         (hasher.finish(), Pauses(pauses.into()))
+    }
+}
+
+/// A place in the lines of a bundle.
+struct Place<'a> {
+    /// The first line, until it is behind.
+    header: Option<&'a [u8]>,
+    manifests: Places<'a>,
+    line: usize,
+    /// In the line.
+    offset: usize,
+}
+
+impl<'a> Place<'a> {
+    /// The line without its end; `None` behind the last.
+    fn text(&self) -> Option<&'a [u8]> {
+        let manifest = || self.manifests.peek().map(Manifest::canonical);
+        self.header.or_else(manifest)
+    }
+
+    /// The chunk that begins here, if one does.
+    fn chunk(&self) -> Option<&'a Chunk> {
+        let is_begin = self.header.is_none() && self.offset == 0;
+        self.manifests.chunk().filter(|_| is_begin).map(|chunk| &**chunk)
+    }
+
+    /// Goes past the chunk of so many lines that begins here.
+    fn skip_chunk(&mut self, lines: usize) {
+        self.manifests.skip_chunk();
+        self.line += lines;
+    }
+
+    /// Goes on to `offset` of this line, whose text has so many bytes, or past it.
+    fn go_to(&mut self, offset: usize, length: usize) {
+        self.offset = offset;
+        if offset > length {
+            if self.header.take().is_none() {
+                self.manifests.next();
+            }
+            self.line += 1;
+            self.offset = 0;
+        }
     }
 }
 
@@ -223,13 +282,13 @@ impl Runs {
         self.open.last().is_none_or(|byte| *byte == b'\n')
     }
 
-    /// A whole line of the base, of so many bytes.
-    fn same(&mut self, line: usize, length: usize) {
+    /// Whole lines of the base, of so many bytes.
+    fn same(&mut self, lines: Range<usize>, length: usize) {
         self.close();
         self.length += length;
         match self.runs.last_mut() {
-            Some(Run::Same(lines)) if lines.end == line => lines.end += 1,
-            _ => self.runs.push(Run::Same(line..line + 1)),
+            Some(Run::Same(before)) if before.end == lines.start => before.end = lines.end,
+            _ => self.runs.push(Run::Same(lines)),
         }
     }
 
@@ -281,6 +340,10 @@ mod tests {
 
     fn edited(base: &Bundle, target: &Bundle) -> Option<Bundle> {
         base.edited(&delta::encode(&base.encode(), &target.encode()), target.hash())
+    }
+
+    fn line_of(bundle: &Bundle, line: usize) -> Vec<u8> {
+        Lines::of(bundle).range(line..line + 1).next().unwrap().to_vec()
     }
 
     /// Larger than a few pauses.
@@ -346,7 +409,7 @@ mod tests {
     fn lines_in_another_order_or_twice_and_second_headers_make_no_bundle() {
         let base = bundle(large());
         let lines = base.encode();
-        let length = |line: usize| Lines::of(&base).get(line).len() + 1;
+        let length = |line: usize| line_of(&base, line).len() + 1;
         let second = [base.manifests().nth(1).unwrap().canonical(), b"\n"].concat();
         let rest = lines.len() - length(0) - length(1) - length(2);
         let step = |copy, skip, insert: &[u8]| Splice {
@@ -364,7 +427,7 @@ mod tests {
             adopt: true,
             ..Spec::default()
         });
-        let header = [Lines::of(&other).get(0), b"\n"].concat();
+        let header = [&*line_of(&other, 0), b"\n"].concat();
         let two_headers = [step(0, 0, &header), step(lines.len(), 0, b"")];
         for splices in [&swapped[..], &twice[..], &two_headers[..]] {
             let delta = delta::spliced(splices);

@@ -46,7 +46,7 @@ fn view(held: &[&str]) -> View {
         bundle: hash("new"),
         version: hash("new"),
         spec: Default::default(),
-        manifests: Vec::new(),
+        manifests: Default::default(),
         held: held.collect(),
     };
     View {

@@ -72,7 +72,7 @@ fn both_kinds_of_patches_change_what_they_target_where_they_apply() {
         [json!({"replicas": 5}), json!({"replicas": 7, "paused": false})]
     );
     let us = rendered(&bundle, &cluster(&[("region", "us")], json!({})));
-    assert_eq!(us.manifests, bundle.manifests().cloned().collect::<Vec<_>>());
+    assert_eq!(us.manifests, bundle.shared_manifests());
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn patch_that_does_not_fit_holds_the_object() {
         ]}]),
     );
     let got = rendered(&bundle, &cluster(&[], json!({})));
-    assert_eq!(got.manifests, []);
+    assert!(got.manifests.is_empty());
     let reasons: Vec<_> = got.held.iter().map(|held| held.reason.as_str()).collect();
     assert!(
         reasons[0].starts_with("overlay `o`: JSON patch operation 1"),
@@ -314,7 +314,7 @@ proptest! {
         let plan = Plan::new(&bundle);
         let got = rendered(&bundle, &cluster);
         for manifest in bundle.manifests().filter(|manifest| !plan.is_dynamic(manifest.id())) {
-            prop_assert!(got.manifests.contains(manifest));
+            prop_assert_eq!(got.manifests.get(manifest.id()), Some(manifest));
         }
     }
 

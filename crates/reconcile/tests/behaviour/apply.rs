@@ -212,7 +212,13 @@ async fn collision_is_a_problem_of_the_component_that_goes_without() {
     let (cluster, _) = simulated();
     let running = Running::start(cluster.client());
     let mut desired = View::clone(&view(&[("a", &[namespace("shop")]), ("b", &[])]));
-    let id = desired.components[&named("a")].manifests[0].id().clone();
+    let id = desired.components[&named("a")]
+        .manifests
+        .iter()
+        .next()
+        .unwrap()
+        .id()
+        .clone();
     let collision = Collision {
         id,
         kept: "a".parse().unwrap(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use driftless_model::{
     bundle::Spec,
     hash::ObjectHash,
-    manifest::Manifest,
+    manifest::{Manifest, Manifests},
     name::ComponentName,
     orders::{Consent, Orders},
     status::{ComponentStatus, Problem, PruneBlocked},
@@ -128,7 +128,7 @@ pub(crate) fn view(components: &[(&str, &[Value])]) -> Arc<View> {
             .map(|object| Manifest::new(object.clone(), "default").expect("a good manifest"))
             .map(|manifest| (manifest.id().clone(), manifest))
             .collect();
-        let manifests: Vec<_> = manifests.into_values().collect();
+        let manifests: Manifests = manifests.into_values().collect();
         let bytes: Vec<_> = manifests.iter().map(Manifest::canonical).collect();
         let bundle = ObjectHash::of(&bytes.concat());
         (

@@ -8,7 +8,7 @@ use driftless_model::{
     bundle::Bundle,
     diff::{self, Change},
     hash::ObjectHash,
-    manifest::Manifest,
+    manifest::Manifests,
     name::{ClusterName, ComponentName},
     snapshot::{Components, Snapshot},
     view::{self, ClusterFacts},
@@ -132,12 +132,11 @@ async fn views(client: &Client, before: Seen<'_>, after: Seen<'_>) -> Result<Vec
     let mut diffs = Vec::new();
     for name in names {
         let (old, new) = (old.get(name), new.get(name));
-        let manifests = |side: Option<&(ObjectHash, Vec<Manifest>)>| {
-            side.map(|(_, manifests)| manifests.clone()).unwrap_or_default()
-        };
+        let manifests =
+            |side: Option<&(ObjectHash, Manifests)>| side.map(|(_, manifests)| manifests.clone()).unwrap_or_default();
         let objects = diff::manifests(&manifests(old), &manifests(new));
         if !objects.is_empty() {
-            let hash = |side: Option<&(ObjectHash, Vec<Manifest>)>| side.map(|(hash, _)| *hash);
+            let hash = |side: Option<&(ObjectHash, Manifests)>| side.map(|(hash, _)| *hash);
             diffs.push(ComponentDiff::new(name.clone(), hash(old), hash(new), objects));
         }
     }
@@ -147,7 +146,7 @@ async fn views(client: &Client, before: Seen<'_>, after: Seen<'_>) -> Result<Vec
 fn view(
     (snapshot, cluster): Seen<'_>,
     bundles: &BTreeMap<ObjectHash, Bundle>,
-) -> Result<BTreeMap<ComponentName, (ObjectHash, Vec<Manifest>)>> {
+) -> Result<BTreeMap<ComponentName, (ObjectHash, Manifests)>> {
     let view = view::view(snapshot, cluster, |hash| bundles.get(hash))?;
     for held in view.components.values().flat_map(|component| &component.held) {
         let warning = output::warn("warning:");
