@@ -7,7 +7,7 @@
 //! its objects are stored; it then runs, for as long as the server is away, what it was running a moment before.
 //! Nothing older than that directive is ever accepted again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,9 @@ use crate::{
 };
 
 const PART: &str = "cache";
+/// Storing begins so long after what is to be stored was accepted: compressing a large bundle takes a processor as long as
+/// a change takes to be applied, and of changes in quick succession only the last needs to be stored.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// What is to be stored. A newer one replaces one that was not begun: it holds all that is not known to be stored.
 #[derive(Debug, Clone)]
@@ -46,9 +49,14 @@ impl Keeper {
     /// [`Error::Overtaken`] when another agent has become the one that stores.
     pub(crate) async fn run(mut self, token: CancellationToken) -> Result<(), Error> {
         loop {
+            let lingered = async {
+                let changed = self.work.changed().await;
+                tokio::time::sleep(LINGER).await;
+                changed
+            };
             let stop = tokio::select! { biased;
                 () = token.cancelled() => true,
-                changed = self.work.changed() => changed.is_err(),
+                changed = lingered => changed.is_err(),
             };
             let save = self.work.borrow_and_update().clone();
             let Some(save) = save.filter(|save| save.generation > *self.done.borrow()) else {

@@ -421,7 +421,9 @@ impl Engine {
             state::Live::Unknown | state::Live::Absent { .. } => None,
         };
         for component in [desired, member].into_iter().flatten() {
-            self.state.component_mut(component).dirty = true;
+            let component = self.state.component_mut(component);
+            component.dirty = true;
+            component.unsure = true;
         }
         self.telling.changed();
         if is_new {

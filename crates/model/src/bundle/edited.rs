@@ -193,7 +193,7 @@ impl<'a> Lines<'a> {
         let begin = pauses.last().cloned();
         let (mut hashed, mut hasher) = begin.map_or_else(Default::default, |pause| (pause.lines, pause.hasher));
         let mut skip = hashed;
-        let mut bytes = Vec::with_capacity(2 * PAUSE);
+        let mut bytes = Vec::with_capacity(PAUSE + PAUSE / 8);
         let mut pause_at = |bytes: &mut Vec<u8>, lines: usize| {
             if bytes.len() >= PAUSE {
                 hasher.update(bytes);

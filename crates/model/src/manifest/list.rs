@@ -97,6 +97,28 @@ impl Manifests {
         self.chunks.iter().map(|chunk| chunk.bytes).sum()
     }
 
+    /// In pieces that follow each other; with the place in `earlier` of one that both share.
+    pub fn beside<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = (&'a [Manifest], Option<usize>)> {
+        let mut rest = &*earlier.chunks;
+        let mut place = 0;
+        self.chunks.iter().map(move |chunk| {
+            let mut shared = None;
+            while let Some((first, others)) = rest.split_first() {
+                let is_same = Arc::ptr_eq(first, chunk);
+                if !is_same && first.manifests[0].id() >= chunk.manifests[0].id() {
+                    break;
+                }
+                shared = is_same.then_some(place);
+                place += first.len();
+                rest = others;
+                if is_same {
+                    break;
+                }
+            }
+            (&*chunk.manifests, shared)
+        })
+    }
+
     /// Are all of them among `others`?
     pub(crate) fn is_within(&self, others: &Self) -> bool {
         let (mut ours, mut theirs) = (self.places(0), others.places(0));
@@ -392,6 +414,12 @@ mod tests {
                 prop_assert_eq!(after.at(start), plain.get(start));
                 prop_assert!(plain.iter().all(|it| after.get(it.id()) == Some(it)));
                 prop_assert!(after.chunks.iter().all(|chunk| (1..=MOST).contains(&chunk.len())));
+                let pieces: Vec<_> = after.beside(&now).collect();
+                prop_assert_eq!(pieces.iter().filter(|(_, place)| place.is_some()).count(), shared(&after, &now));
+                prop_assert!(pieces.iter().flat_map(|(piece, _)| *piece).eq(&plain));
+                for (piece, place) in pieces {
+                    prop_assert!(place.is_none_or(|at| now.range(at..at + piece.len()).eq(piece)));
+                }
                 now = after;
             }
         }

@@ -225,6 +225,10 @@ impl Engine {
         });
         let leave = found.is_some() && desired.leaves_existing();
         let adopts = component.spec.adopt;
+        if leave {
+            let component = desired.component;
+            self.state.component_mut(component).unsure = true;
+        }
         let Some(entry) = self.state.entry_mut(key) else { return };
         entry.claim = match owner {
             _ if leave => Claim::Left,

@@ -12,7 +12,7 @@ use driftless_model::{
     definition,
     hook::{self, Hook},
     kinds::{self, Scope as KindScope},
-    manifest::{Manifest, ManifestId},
+    manifest::{Manifest, ManifestId, Manifests},
     marks::{self, Changing},
     name::ComponentName,
     order,
@@ -22,7 +22,7 @@ use driftless_model::{
 use super::{
     Engine,
     objection::objection,
-    state::{Claim, ComponentKey, Desired, Gate, Key, Serving},
+    state::{Claim, ComponentKey, Desired, Entry, Gate, Key, Serving},
 };
 use crate::{
     applyset::{self, Scope},
@@ -71,6 +71,7 @@ impl Engine {
                 component.dirty = true;
                 self.reader.rules.set(&component.name, &[]);
                 let mut keys = std::mem::take(&mut component.keys);
+                component.manifests = Manifests::default();
                 component.aside = 0;
                 component.recorded = false;
                 keys.extend(component.hooks.take().into_iter().flat_map(|hooks| hooks.keys));
@@ -153,6 +154,9 @@ impl Engine {
         let before = std::mem::replace(&mut state.spec, desired.spec.clone());
         let same_spec = before == desired.spec;
         let known = state.keys.clone();
+        let was = std::mem::replace(&mut state.manifests, desired.manifests.clone());
+        // Then each key is at the place of its manifest, and manifests that are the very ones need no look.
+        let is_sure = same_spec && !state.unsure && state.held.is_empty() && known.len() == was.len();
         // Both are in the order of their ids: most objects are found without a search.
         let mut known = known.iter().peekable();
         if (&before.service_account, &before.prune) != (&desired.spec.service_account, &desired.spec.prune) {
@@ -163,50 +167,65 @@ impl Engine {
             ..Taken::default()
         };
         let mut last = None;
-        for manifest in &desired.manifests {
-            let id = manifest.id();
-            // Of nearly all that are as they were it takes no more than this to know it.
-            let same = known.next_if(|key| same_spec && self.is_as_it_was(**key, component, manifest));
-            let hook = same.is_none().then(|| hook::of(manifest)).flatten();
-            taken.aside += usize::from(hook.is_some());
-            if hook.as_ref().is_some_and(|hook| hook.runs.is_empty()) {
+        for (manifests, place) in desired.manifests.beside(&was) {
+            if let Some(place) = place.filter(|_| is_sure && is_one_place(manifests)) {
+                while was.len() - known.len() < place {
+                    taken.left.extend(known.next());
+                }
+                self.add_to_scope(&mut taken.scope, manifests[0].id());
+                taken.keys.extend(known.by_ref().take(manifests.len()));
                 continue;
             }
-            let place = (&id.group, &id.kind, &id.namespace);
-            if last.replace(place) != Some(place) {
-                self.add_to_scope(&mut taken.scope, id);
-            }
-            if let Some(key) = same {
-                taken.keys.push(*key);
-                continue;
-            }
-            let beside = |key: &Key| self.state.entry(*key).map(|entry| (*entry.id).cmp(id));
-            while let Some(key) = known.next_if(|key| beside(key).is_none_or(Ordering::is_lt)) {
-                taken.left.push(*key);
-            }
-            let key = match known.next_if(|key| beside(key) == Some(Ordering::Equal)) {
-                Some(key) => *key,
-                None => self.state.insert(id, records.get(id).copied()),
-            };
-            if hook.is_some() {
-                taken.hooks.push(key);
-            } else {
-                taken.keys.push(key);
-            }
-            if let Some(entry) = self.state.entry_mut(key)
-                && entry.may_fare_better()
-            {
-                entry.claim = Claim::Unasked;
-                entry.retry = None;
-                entry.failures = 0;
-                entry.refused = false;
-                touched.insert(key);
-            }
-            if self.set_manifest(key, component, name, (manifest, hook, same_spec)) {
-                touched.insert(key);
+            for manifest in manifests {
+                let id = manifest.id();
+                // Of nearly all that are as they were it takes no more than this to know it.
+                let same = known.next_if(|key| same_spec && self.is_as_it_was(**key, component, manifest));
+                let hook = same.is_none().then(|| hook::of(manifest)).flatten();
+                taken.aside += usize::from(hook.is_some());
+                if hook.as_ref().is_some_and(|hook| hook.runs.is_empty()) {
+                    continue;
+                }
+                let place = place_of(id);
+                if last.replace(place) != Some(place) {
+                    self.add_to_scope(&mut taken.scope, id);
+                }
+                if let Some(key) = same {
+                    taken.keys.push(*key);
+                    continue;
+                }
+                let beside = |key: &Key| self.state.entry(*key).map(|entry| (*entry.id).cmp(id));
+                while let Some(key) = known.next_if(|key| beside(key).is_none_or(Ordering::is_lt)) {
+                    taken.left.push(*key);
+                }
+                let key = match known.next_if(|key| beside(key) == Some(Ordering::Equal)) {
+                    Some(key) => *key,
+                    None => self.state.insert(id, records.get(id).copied()),
+                };
+                if hook.is_some() {
+                    taken.hooks.push(key);
+                } else {
+                    taken.keys.push(key);
+                }
+                if let Some(entry) = self.state.entry_mut(key)
+                    && entry.may_fare_better()
+                {
+                    entry.claim = Claim::Unasked;
+                    entry.retry = None;
+                    entry.failures = 0;
+                    entry.refused = false;
+                    touched.insert(key);
+                }
+                if self.set_manifest(key, component, name, (manifest, hook, same_spec)) {
+                    touched.insert(key);
+                }
             }
         }
         taken.left.extend(known);
+        if !is_sure {
+            let is_unsure = |key: &Key| self.state.entry(*key).is_some_and(Entry::is_unsure);
+            let unsure = taken.keys.iter().any(is_unsure);
+            self.state.component_mut(component).unsure = unsure;
+        }
         taken
     }
 
@@ -216,7 +235,7 @@ impl Engine {
             return false;
         };
         let is_same = |desired: &Desired| desired.component == component && desired.manifest.is_same(manifest);
-        entry.desired.as_ref().is_some_and(is_same) && entry.claim != Claim::Left && entry.issue.is_none()
+        entry.desired.as_ref().is_some_and(is_same) && !entry.is_unsure()
     }
 
     /// Adds the place of an object to where a component's objects are.
@@ -362,4 +381,15 @@ impl Engine {
         }
         self.collisions.clone_from(&view.collisions);
     }
+}
+
+/// Where an object is, but for its name.
+fn place_of(id: &ManifestId) -> (&str, &str, Option<&str>) {
+    (&id.group, &id.kind, id.namespace.as_deref())
+}
+
+/// Are they of one kind and namespace? They are in the order of their ids.
+fn is_one_place(manifests: &[Manifest]) -> bool {
+    let ends = manifests.first().zip(manifests.last());
+    ends.is_some_and(|(first, last)| place_of(first.id()) == place_of(last.id()))
 }

@@ -8,7 +8,7 @@ use std::{
 use driftless_model::{
     bundle::Spec,
     hash::ObjectHash,
-    manifest::{Manifest, ManifestId},
+    manifest::{Manifest, ManifestId, Manifests},
     name::ComponentName,
     status::{ComponentStatus, Repairs},
 };
@@ -42,6 +42,11 @@ pub(crate) struct Component {
     pub(crate) spec: Arc<Spec>,
     /// Its desired objects.
     pub(crate) keys: Vec<Key>,
+    /// The manifests that they were made of last.
+    pub(crate) manifests: Manifests,
+    /// May there be one among them that a new version has looked at anew, whatever its manifest? See
+    /// [`super::Entry::is_unsure`].
+    pub(crate) unsure: bool,
     /// Where they are.
     pub(crate) scope: Scope,
     pub(crate) parent: Parent,
@@ -102,6 +107,8 @@ impl Component {
             version: None,
             spec: Arc::default(),
             keys: Vec::new(),
+            manifests: Manifests::default(),
+            unsure: false,
             scope: Scope::default(),
             parent: Parent::None,
             parent_busy: false,

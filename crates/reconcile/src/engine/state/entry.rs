@@ -277,6 +277,11 @@ impl Entry {
         self.desired.as_ref().map(|desired| desired.drift).unwrap_or_default()
     }
 
+    /// Does a new version of its component have it looked at anew, whether its own manifest changed or not?
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.claim == Claim::Left || self.issue.is_some()
+    }
+
     /// May a new version of its component bring what it failed for: the leave to take it from its owner, or what the API
     /// server missed? It is tried anew then, whether its own manifest changed or not.
     pub(crate) fn may_fare_better(&self) -> bool {
