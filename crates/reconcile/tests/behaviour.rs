@@ -44,3 +44,5 @@ mod stress;
 mod stuck;
 #[path = "behaviour/survey.rs"]
 mod survey;
+#[path = "behaviour/versions.rs"]
+mod versions;

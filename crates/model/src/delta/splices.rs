@@ -33,6 +33,26 @@ pub(crate) struct Splice<'a> {
 
 /// The splices that make `target` of `base`; `None` where these have little in common, or not in the same order.
 pub(super) fn between<'a>(base: &[u8], target: &'a [u8]) -> Option<Vec<Splice<'a>>> {
+    one_by_one(base, target).or_else(|| between_ends(base, target))
+}
+
+/// One change between what both begin and end with. Where lines differ in nothing but a name, one line more is found so
+/// alone: the next one begins as this one does.
+fn between_ends<'a>(base: &[u8], target: &'a [u8]) -> Option<Vec<Splice<'a>>> {
+    let copy = common::prefix(base, target);
+    let end = common::suffix(&base[copy..], &target[copy..]);
+    let insert = &target[copy..target.len() - end];
+    let skip = base.len() - copy - end;
+    let rest = Splice {
+        copy: end,
+        skip: 0,
+        insert: Cow::Borrowed(b""),
+    };
+    let insert = (insert.len() <= REACH).then_some(Cow::Borrowed(insert))?;
+    Some(vec![Splice { copy, skip, insert }, rest])
+}
+
+fn one_by_one<'a>(base: &[u8], target: &'a [u8]) -> Option<Vec<Splice<'a>>> {
     let (mut base, mut target) = (base, target);
     let mut splices = Vec::new();
     let mut new = 0;
@@ -223,6 +243,26 @@ mod tests {
                 .collect();
             let (count, made) = made(base.as_bytes(), target.as_bytes()).expect("one value is another");
             assert_eq!((count, made), (2, target.into_bytes()), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn line_more_or_less_among_lines_that_differ_in_a_number_is_one_splice() {
+        let line = |n: u32| {
+            format!("{{\"kind\":\"ConfigMap\",\"metadata\":{{\"name\":\"map-{n:04}\",\"namespace\":\"shop\"}}}}\n")
+        };
+        let base: String = (0..2_000).map(|n| line(2 * n)).collect();
+        let more: String = (0..2_000)
+            .flat_map(|n| [2 * n, 1401].into_iter().take(1 + usize::from(n == 700)))
+            .map(line)
+            .collect();
+        let fewer: String = (0..2_000)
+            .filter(|n| !(700..900).contains(n))
+            .map(|n| line(2 * n))
+            .collect();
+        for target in [more, fewer] {
+            let (count, made) = made(base.as_bytes(), target.as_bytes()).expect("one place differs");
+            assert_eq!((count, made), (2, target.into_bytes()));
         }
     }
 
