@@ -317,11 +317,11 @@ fn row(text: &mut String, name: &str, value: String) {
     let _ = writeln!(text, "  {name:<30} {value}");
 }
 
-/// Which part of `bare` speed `ours` is, in percent.
 fn list(texts: impl Iterator<Item = String>) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
+/// Which part of `bare` speed `ours` is, in percent.
 fn share(bare: f64, ours: f64) -> f64 {
     100.0 * bare / ours.max(f64::EPSILON)
 }

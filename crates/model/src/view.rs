@@ -188,8 +188,7 @@ fn apart(mut components: ComponentViews) -> View {
     let collisions = collisions(&components);
     for Collision { id, dropped, .. } in &collisions {
         let view = components.get_mut(dropped).expect("it was found in this component");
-        let others = view.manifests.iter().filter(|manifest| manifest.id() != id);
-        view.manifests = others.cloned().collect();
+        view.manifests = view.manifests.without(id);
     }
     View { components, collisions }
 }

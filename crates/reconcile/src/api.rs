@@ -131,7 +131,7 @@ impl Api {
 
     /// Reads.
     pub(crate) async fn get(&self, path: &str) -> Result<Bytes, Failure> {
-        self.ask(request(Method::GET, path, "", Bytes::new())).await
+        self.ask(request(Method::GET, path, "", Vec::new())).await
     }
 
     /// Reads the metadata of one object and nothing else of it.
@@ -145,7 +145,7 @@ impl Api {
     }
 
     async fn get_as(&self, path: &str, form: &'static str) -> Result<Bytes, Failure> {
-        let mut request = request(Method::GET, path, "", Bytes::new());
+        let mut request = request(Method::GET, path, "", Vec::new());
         request
             .headers_mut()
             .insert(header::ACCEPT, HeaderValue::from_static(form));
@@ -158,17 +158,12 @@ impl Api {
         path: &str,
         manager: &str,
         force: bool,
-        body: impl Into<Bytes>,
+        body: impl Into<Body>,
     ) -> Result<Value, Failure> {
         let path = format!("{path}?fieldManager={manager}&force={force}");
         parse(
             &self
-                .ask(request(
-                    Method::PATCH,
-                    &path,
-                    "application/apply-patch+yaml",
-                    body.into(),
-                ))
+                .ask(request(Method::PATCH, &path, "application/apply-patch+yaml", body))
                 .await?,
         )
     }
@@ -176,24 +171,20 @@ impl Api {
     /// Creates an object.
     pub(crate) async fn create(&self, path: &str, manager: &str, body: Vec<u8>) -> Result<Value, Failure> {
         let path = format!("{path}?fieldManager={manager}");
-        parse(
-            &self
-                .ask(request(Method::POST, &path, "application/json", body.into()))
-                .await?,
-        )
+        parse(&self.ask(request(Method::POST, &path, "application/json", body)).await?)
     }
 
     /// Deletes an object.
     pub(crate) async fn delete(&self, path: &str, options: &Value) -> Result<(), Failure> {
         let body = options.to_string().into_bytes();
-        self.ask(request(Method::DELETE, path, "application/json", body.into()))
+        self.ask(request(Method::DELETE, path, "application/json", body))
             .await
             .map(drop)
     }
 
     /// Opens a stream of lines.
     pub(crate) async fn lines(&self, path: &str) -> Result<Lines, Failure> {
-        let request = request(Method::GET, path, "", Bytes::new());
+        let request = request(Method::GET, path, "", Vec::new());
         let response = within(TIMEOUT, self.send(request)).await?;
         Ok(Lines {
             body: response.into_body(),
@@ -322,7 +313,7 @@ async fn within<T>(limit: Duration, future: impl Future<Output = Result<T, Failu
     tokio::time::timeout(limit, future).await.map_err(late)?
 }
 
-fn request(method: Method, path: &str, content_type: &str, body: Bytes) -> Request<Body> {
+fn request(method: Method, path: &str, content_type: &str, body: impl Into<Body>) -> Request<Body> {
     let mut request = Request::builder()
         .method(method)
         .uri(path)
@@ -331,7 +322,7 @@ fn request(method: Method, path: &str, content_type: &str, body: Bytes) -> Reque
         request = request.header(header::CONTENT_TYPE, content_type);
     }
     request
-        .body(Body::from(body))
+        .body(body.into())
         .expect("paths are made of names that were checked or encoded")
 }
 

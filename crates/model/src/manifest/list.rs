@@ -97,6 +97,22 @@ impl Manifests {
         self.chunks.iter().map(|chunk| chunk.bytes).sum()
     }
 
+    /// The same without the one with this id.
+    #[must_use]
+    pub fn without(&self, id: &ManifestId) -> Self {
+        let found = self.iter().position(|manifest| manifest.id() == id);
+        found.map_or_else(|| self.clone(), |place| self.spliced(place..place + 1, []))
+    }
+
+    /// The same with others in the place of some that follow each other.
+    fn spliced(&self, places: Range<usize>, new: impl IntoIterator<Item = Manifest>) -> Self {
+        let mut list = Builder::default();
+        list.extend(self, 0..places.start);
+        new.into_iter().for_each(|manifest| list.push(manifest));
+        list.extend(self, places.end..self.count);
+        list.finish()
+    }
+
     /// In pieces that follow each other; with the place in `earlier` of one that both share.
     pub fn beside<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = (&'a [Manifest], Option<usize>)> {
         let mut rest = &*earlier.chunks;
@@ -345,15 +361,6 @@ mod tests {
         numbers.into_iter().map(|number| manifest(number, "x")).collect()
     }
 
-    /// The same with others in the place of some that follow each other.
-    fn spliced(before: &Manifests, places: Range<usize>, new: &[Manifest]) -> Manifests {
-        let mut after = Builder::default();
-        after.extend(before, 0..places.start);
-        new.iter().for_each(|manifest| after.push(manifest.clone()));
-        after.extend(before, places.end..before.len());
-        after.finish()
-    }
-
     fn shared(one: &Manifests, other: &Manifests) -> usize {
         let is_shared = |chunk: &&Arc<Chunk>| other.chunks.iter().any(|it| Arc::ptr_eq(it, chunk));
         one.chunks.iter().filter(is_shared).count()
@@ -368,8 +375,9 @@ mod tests {
             (700..700, vec![manifest(1399, "new")]),
             (0..0, vec![]),
         ] {
-            let after = spliced(&before, places, &new);
-            assert!(shared(&before, &after) >= before.chunks.len() - 2, "{}", new.len());
+            let what = format!("{places:?} {new:?}");
+            let after = before.spliced(places, new);
+            assert!(shared(&before, &after) >= before.chunks.len() - 2, "{what}");
         }
     }
 
@@ -377,8 +385,8 @@ mod tests {
     fn chunks_stay_of_a_size_however_often_they_are_cut() {
         let mut now = list((0..500).map(|number| 100 * number));
         for round in 1..100 {
-            now = spliced(&now, 250..250, &[manifest(25_000 - round, "new")]);
-            now = spliced(&now, 100..101, &[]);
+            now = now.spliced(250..250, [manifest(25_000 - round, "new")]);
+            now = now.spliced(100..101, []);
         }
         assert!(now.chunks.len() <= now.len() / LEAST + 1, "{}", now.chunks.len());
     }
@@ -401,7 +409,7 @@ mod tests {
                     last.id().name[2..].parse::<usize>().unwrap() + 1
                 });
                 let new: Vec<_> = (0..new).map(|number| manifest(before + number, &round.to_string())).collect();
-                let after = spliced(&now, places.clone(), &new);
+                let after = now.spliced(places.clone(), new.iter().cloned());
                 let is_within = new.iter().all(|manifest| now.get(manifest.id()).is_some());
                 prop_assert_eq!(after.is_within(&now), is_within);
                 prop_assert_eq!(now.is_within(&after), plain[places.clone()].iter().all(|it| after.get(it.id()).is_some()));
@@ -412,6 +420,9 @@ mod tests {
                 prop_assert_eq!(&after, &plain.iter().cloned().collect());
                 prop_assert_eq!(after == now, now.iter().eq(after.iter()));
                 prop_assert_eq!(after.at(start), plain.get(start));
+                if let Some(one) = plain.get(start) {
+                    prop_assert!(after.without(one.id()).iter().eq(plain.iter().filter(|it| *it != one)));
+                }
                 prop_assert!(plain.iter().all(|it| after.get(it.id()) == Some(it)));
                 prop_assert!(after.chunks.iter().all(|chunk| (1..=MOST).contains(&chunk.len())));
                 let pieces: Vec<_> = after.beside(&now).collect();

@@ -169,9 +169,8 @@ impl Engine {
         let mut last = None;
         for (manifests, place) in desired.manifests.beside(&was) {
             if let Some(place) = place.filter(|_| is_sure && is_one_place(manifests)) {
-                while was.len() - known.len() < place {
-                    taken.left.extend(known.next());
-                }
+                let gone = place - (was.len() - known.len());
+                taken.left.extend(known.by_ref().take(gone));
                 self.add_to_scope(&mut taken.scope, manifests[0].id());
                 taken.keys.extend(known.by_ref().take(manifests.len()));
                 continue;
@@ -206,16 +205,8 @@ impl Engine {
                 } else {
                     taken.keys.push(key);
                 }
-                if let Some(entry) = self.state.entry_mut(key)
-                    && entry.may_fare_better()
-                {
-                    entry.claim = Claim::Unasked;
-                    entry.retry = None;
-                    entry.failures = 0;
-                    entry.refused = false;
-                    touched.insert(key);
-                }
-                if self.set_manifest(key, component, name, (manifest, hook, same_spec)) {
+                let fares_better = self.try_anew(key);
+                if self.set_manifest(key, component, name, (manifest, hook, same_spec)) || fares_better {
                     touched.insert(key);
                 }
             }
@@ -227,6 +218,18 @@ impl Engine {
             self.state.component_mut(component).unsure = unsure;
         }
         taken
+    }
+
+    /// Forgets why an object failed, where a new version may bring what it failed for. Says whether it may.
+    fn try_anew(&mut self, key: Key) -> bool {
+        let Some(entry) = self.state.entry_mut(key).filter(|entry| entry.may_fare_better()) else {
+            return false;
+        };
+        entry.claim = Claim::Unasked;
+        entry.retry = None;
+        entry.failures = 0;
+        entry.refused = false;
+        true
     }
 
     /// Is an object desired as this very manifest already, with nothing to be asked anew?

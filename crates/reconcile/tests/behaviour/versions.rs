@@ -100,6 +100,35 @@ async fn versions_that_share_nearly_all_cost_and_make_what_they_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn objects_that_another_component_takes_over_leave_all_others_where_they_are() {
+    let (cluster, other) = simulated();
+    other.create(&namespace("shop")).await;
+    let running = Running::start(cluster.client());
+    let objects: Vec<_> = (0..300).map(|number| object(number, "1")).collect();
+    let before = bundle(objects.clone());
+    running.converge(&view_of(&before)).await;
+    let mut rest = before.shared_manifests();
+    // At the end of what goes together in memory, too.
+    for last in 120..136 {
+        let (taken, left) = (&objects[120..=last], [&objects[..120], &objects[last + 1..]].concat());
+        let id = before.manifests().nth(last).unwrap().id();
+        rest = rest.without(id);
+        let mut desired = View::clone(&view(&[("cart", taken), ("shop", &left)]));
+        let shop = desired.components.get_mut(&named("shop")).unwrap();
+        shop.manifests = rest.clone();
+        let applied = running.handle.report().borrow().counters.applied;
+        let report = running.converge(&Arc::new(desired)).await;
+        assert_eq!((report.counters.applied, report.counters.pruned), (applied + 1, 0));
+        for (objects, component) in [(taken, "cart"), (&left, "shop")] {
+            for object in objects {
+                let live = other.get(object).await.unwrap();
+                assert_eq!(live["metadata"]["labels"]["driftless.dev/component"], component);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn object_that_belonged_to_another_is_tried_anew_with_the_next_version() {
     let (cluster, other) = simulated();
     other.create(&namespace("shop")).await;
