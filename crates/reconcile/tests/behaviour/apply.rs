@@ -6,6 +6,7 @@ use driftless_model::{
     status::Health,
     view::{Collision, View},
 };
+use driftless_sim::{Failure, Matching};
 use serde_json::{Value, json};
 
 use crate::rig::*;
@@ -125,6 +126,36 @@ async fn object_of_an_unknown_kind_waits_and_says_so_and_holds_up_nothing() {
     );
     other.create(&definition()).await;
     running.until("applied", |report| is_converged(report, &view)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn version_that_a_definition_gains_is_served_at_once() {
+    let (cluster, other) = simulated();
+    let running = Running::start(cluster.client());
+    let mut newer = widget("w");
+    newer["apiVersion"] = json!("example.com/v2");
+    let desired = |definition: Value| view(&[("shop", &[namespace("shop"), definition, newer.clone()])]);
+    running.handle.set_desired(desired(definition()));
+    running
+        .until("told of the kind", |report| {
+            problem(report, "shop").is_some_and(|it| it.reason == "KindNotServed")
+        })
+        .await;
+    // It is looked for seldom now.
+    time_passes(Duration::from_secs(3600)).await;
+    let mut both = definition();
+    let versions = both["spec"]["versions"].as_array_mut().unwrap();
+    versions.push(versions[0].clone());
+    versions[1]["name"] = json!("v2");
+    versions[1]["storage"] = json!(false);
+    // So that the answer comes before the event, which the answer told but for what it is to others.
+    let watches = Matching::all().verb("watch").resource("customresourcedefinitions");
+    cluster.faults().fail_next(1, watches, Failure::Unavailable);
+    cluster.faults().drop_watches();
+    let begin = tokio::time::Instant::now();
+    running.converge(&desired(both)).await;
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(other.get(&newer).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
