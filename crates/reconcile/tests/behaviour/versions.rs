@@ -155,3 +155,20 @@ async fn object_that_belonged_to_another_is_tried_anew_with_the_next_version() {
     running.converge(&view_of(&after(&first, &objects))).await;
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn object_that_was_left_as_it_is_and_is_gone_is_made_with_the_next_version() {
+    let (cluster, other) = simulated();
+    other.create(&namespace("shop")).await;
+    other.create(&object(550, "theirs")).await;
+    let running = Running::start(cluster.client());
+    let mut objects: Vec<_> = (0..600).map(|number| object(number, "ours")).collect();
+    objects[550]["metadata"]["annotations"] = json!({"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"});
+    let first = bundle(objects.clone());
+    running.converge(&view_of(&first)).await;
+    assert_eq!(other.get(&object(550, "")).await.unwrap()["data"]["key"], "theirs");
+    other.delete(&object(550, "")).await;
+    objects[3] = object(3, "changed");
+    running.converge(&view_of(&after(&first, &objects))).await;
+    assert_eq!(other.get(&object(550, "")).await.unwrap()["data"]["key"], "ours");
+}
